@@ -1,0 +1,127 @@
+/**
+ * The published keys of an outside issuer, found by its metadata (RFC 8414, OpenID Connect Discovery) and kept.
+ * A dead issuer costs nothing but new keys: those already known go on working, and a token with an unknown key
+ * makes us ask again at most once in `cooldownMs`, whoever sends how many.
+ */
+import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose'
+import { Fault } from '../errors.ts'
+
+export type RemoteIssuerOptions = {
+  issuer: string
+  /** How old the keys may get before they are asked for again, beside requests that go on. */
+  maxAgeMs?: number
+  /** How long an unknown key is not asked for again. */
+  cooldownMs?: number
+  /** How long keys that cannot be refreshed are still believed. */
+  maxStaleMs?: number
+  timeoutMs?: number
+  onTrouble?: (error: unknown) => void
+}
+
+const maxDocumentBytes = 256 * 1024
+
+export function createRemoteIssuerKeys(options: RemoteIssuerOptions): JWTVerifyGetKey {
+  const { maxAgeMs = 600_000, cooldownMs = 30_000, maxStaleMs = 86_400_000 } = options
+  let keys: ReturnType<typeof createLocalJWKSet> | null = null
+  let fetchedAt = Number.NEGATIVE_INFINITY
+  let triedAt = Number.NEGATIVE_INFINITY
+  let running: Promise<void> | null = null
+
+  /** Never throws: what cannot be had shows as keys that are missing. */
+  const refresh = (): Promise<void> => {
+    triedAt = performance.now()
+    running ??= fetchKeys(options)
+      .then(
+        (set) => {
+          keys = createLocalJWKSet(set)
+          fetchedAt = performance.now()
+        },
+        (error) => options.onTrouble?.(error),
+      )
+      .finally(() => {
+        running = null
+      })
+    return running
+  }
+  const mayTry = (): boolean => running !== null || performance.now() - triedAt >= cooldownMs
+
+  return async (header, token) => {
+    const age = performance.now() - fetchedAt
+    if (age > maxStaleMs) keys = null
+    if (keys === null && mayTry()) await refresh()
+    else if (age > maxAgeMs && mayTry()) void refresh()
+    if (keys === null) throw noKeys()
+    try {
+      return await keys(header, token)
+    } catch (error) {
+      if (!(error instanceof errors.JWKSNoMatchingKey) || !mayTry()) throw error
+      await refresh()
+      return keys(header, token)
+    }
+  }
+}
+
+async function fetchKeys(options: RemoteIssuerOptions): Promise<JSONWebKeySet> {
+  const metadata = await fetchMetadata(options)
+  if (metadata.issuer !== options.issuer) {
+    // RFC 8414 section 3.3: metadata of another issuer must not be used.
+    throw new Error(`the metadata names the issuer ${String(metadata.issuer)}`)
+  }
+  return (await fetchJson(secureUrl(String(metadata.jwks_uri)), options)) as JSONWebKeySet
+}
+
+async function fetchMetadata(options: RemoteIssuerOptions): Promise<Record<string, unknown>> {
+  const base = options.issuer.replace(/\/$/, '')
+  const { origin, pathname } = new URL(base)
+  const places = [
+    `${base}/.well-known/openid-configuration`,
+    `${origin}/.well-known/oauth-authorization-server${pathname === '/' ? '' : pathname}`,
+  ]
+  let trouble: unknown
+  for (const place of places) {
+    try {
+      return (await fetchJson(secureUrl(place), options)) as Record<string, unknown>
+    } catch (error) {
+      trouble = error
+    }
+  }
+  throw trouble
+}
+
+/** Keys fetched in the clear could be anybody's. Loopback excepted, for tests and sidecars. */
+function secureUrl(text: string): URL {
+  const url = new URL(text)
+  const isLocal = ['127.0.0.1', '[::1]', 'localhost'].includes(url.hostname)
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isLocal)) {
+    throw new Error(`${url.href} is not https`)
+  }
+  return url
+}
+
+async function fetchJson(url: URL, { timeoutMs = 5_000 }: RemoteIssuerOptions): Promise<unknown> {
+  const response = await fetch(url, {
+    redirect: 'error',
+    headers: { accept: 'application/json' },
+    signal: AbortSignal.timeout(timeoutMs),
+  })
+  if (!response.ok || response.body === null) {
+    await response.body?.cancel()
+    throw new Error(`${url.href} answered ${response.status}`)
+  }
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of response.body) {
+    bytes += chunk.length
+    if (bytes > maxDocumentBytes) throw new Error(`${url.href} is larger than ${maxDocumentBytes} bytes`)
+    chunks.push(chunk)
+  }
+  return JSON.parse(Buffer.concat(chunks).toString('utf8'))
+}
+
+function noKeys(): Fault {
+  return new Fault(
+    'service_unavailable',
+    'The token issuer cannot be reached, so access tokens cannot be checked at the moment. Retry shortly, or send an API key.',
+    { retryAfterSeconds: 30 },
+  )
+}

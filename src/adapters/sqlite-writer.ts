@@ -1,0 +1,88 @@
+/**
+ * The thread that writes to SQLite. All batches that wait are put under one transaction, a savepoint for
+ * each, so that one fsync serves them all (group commit); the main thread never waits for a disk.
+ */
+import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import type { Outcome } from '../records/database.ts'
+import { migrate, openForWriting } from './sqlite-connection.ts'
+
+export type WireStep = { sql: string; parameters: SQLInputValue[]; mustChange: boolean }
+export type WriterRequest = { id: number; batch: WireStep[] } | { close: true }
+export type WriterReply =
+  | { opened: true }
+  | { failedToOpen: { name: string; message: string } }
+  | { results: { id: number; outcome: Outcome }[] }
+  | { failed: { ids: number[]; message: string } }
+
+type Job = { id: number; batch: WireStep[] }
+
+/** More than this under one transaction would make the first wait too long for the last. */
+const maxJobsAtOnce = 256
+
+function run(port: MessagePort, connection: DatabaseSync): void {
+  const prepared = new Map<string, StatementSync>()
+  const prepare = (sql: string): StatementSync => {
+    let statement = prepared.get(sql)
+    if (statement === undefined) {
+      statement = connection.prepare(sql)
+      prepared.set(sql, statement)
+    }
+    return statement
+  }
+
+  const runJob = (job: Job): Outcome => {
+    connection.exec('SAVEPOINT batch')
+    for (const [index, { sql, parameters, mustChange }] of job.batch.entries()) {
+      const { changes } = prepare(sql).run(...parameters)
+      if (mustChange && Number(changes) === 0) {
+        connection.exec('ROLLBACK TO batch; RELEASE batch')
+        return { written: false, failedStep: index }
+      }
+    }
+    connection.exec('RELEASE batch')
+    return { written: true }
+  }
+
+  const commitTogether = (jobs: Job[]): WriterReply => {
+    try {
+      connection.exec('BEGIN IMMEDIATE')
+      const results = jobs.map((job) => ({ id: job.id, outcome: runJob(job) }))
+      connection.exec('COMMIT')
+      return { results }
+    } catch (error) {
+      // A failed COMMIT (disk full, I/O error) may have rolled back by itself; then this one has nothing to do.
+      if (connection.isTransaction) connection.exec('ROLLBACK')
+      return { failed: { ids: jobs.map((job) => job.id), message: String(error) } }
+    }
+  }
+
+  port.on('message', (first: WriterRequest) => {
+    const jobs: Job[] = []
+    let closing = false
+    for (let request: WriterRequest | undefined = first; request !== undefined; ) {
+      if ('close' in request) closing = true
+      else jobs.push(request)
+      if (closing || jobs.length >= maxJobsAtOnce) break
+      request = receiveMessageOnPort(port)?.message
+    }
+    if (jobs.length > 0) port.postMessage(commitTogether(jobs))
+    if (closing) {
+      connection.close()
+      port.close()
+    }
+  })
+}
+
+if (parentPort !== null) {
+  try {
+    const connection = openForWriting(workerData.path)
+    migrate(connection)
+    parentPort.postMessage({ opened: true } satisfies WriterReply)
+    run(parentPort, connection)
+  } catch (error) {
+    const { name, message } = error as Error
+    parentPort.postMessage({ failedToOpen: { name, message } } satisfies WriterReply)
+    parentPort.close()
+  }
+}

@@ -1,0 +1,26 @@
+/** Removes what crashes and lapsed time leave behind: abandoned reservations, their bytes, and old answers. */
+import { deletePending, findAbandoned } from '../records/assets.ts'
+import type { Database } from '../records/database.ts'
+import { deleteExpiredKeys, freeAbandonedKeys } from '../records/idempotency-keys.ts'
+import type { Blobs } from './blobs.ts'
+
+/**
+ * Takes back what earlier runs of the service reserved and never committed. Only for the start of a service that
+ * holds the lock of its data folder: then every other run is over.
+ * @returns how many reservations were taken back
+ */
+export async function sweepAbandoned(database: Database, blobs: Blobs, serviceId: string): Promise<number> {
+  const abandoned = await findAbandoned(database, serviceId)
+  for (const { asset_id, token, blob_key } of abandoned) {
+    // The bytes first: were the row to go first, a crash in between would leave bytes that nothing names.
+    await blobs.remove(blob_key)
+    await database.write([deletePending(database, asset_id, token)])
+  }
+  await database.write([freeAbandonedKeys(database, serviceId)])
+  return abandoned.length
+}
+
+/** Forgets answers that are no longer to be replayed. */
+export async function sweepExpiredKeys(database: Database): Promise<void> {
+  await database.write([deleteExpiredKeys(database, Date.now())])
+}

@@ -1,0 +1,113 @@
+/**
+ * The second half of the story, for the multipart door: we make sure it happens **once**, read the **parts**, look
+ * **inside** the bytes, **store** them, **record** them, and **answer**.
+ */
+import { ClientLeft, Fault } from '../errors.ts'
+import { fileTooLarge } from '../intake/measure.ts'
+import { multipartBoundary } from '../intake/multipart.ts'
+import {
+  createFileReceiver,
+  type FileReceiver,
+  type FileSink,
+  maxFieldBytes,
+  type ReceivedFile,
+  type ReceiveLimits,
+} from '../intake/receive-file.ts'
+import type { Principal } from '../principal.ts'
+import type { KeptAnswer, KeyScope } from '../records/idempotency-keys.ts'
+import type { Reservations } from './reservations.ts'
+
+/** A request to upload, as the edge hands it on once its caller is known and within the limits. */
+export type Upload = {
+  principal: Principal
+  /** Null: no Idempotency-Key. */
+  key: KeyScope | null
+  contentType: string | undefined
+  /** Null for a chunked body. */
+  contentLengthBytes: number | null
+  body: UploadBody
+}
+
+export type UploadBody = {
+  /** Hands the body to the receiver to its end; rejects with what the receiver throws, or with ClientLeft. */
+  read(receiver: FileReceiver): Promise<void>
+  /** True where the client sends the body only once we ask for it (`Expect: 100-continue`). */
+  waitsToBeAsked: boolean
+}
+
+export type UploadAnswer = {
+  status: number
+  body: string
+  replayed: boolean
+  assetId: string
+  /** What was taken in: 0 for a replay. */
+  sizeBytes: number
+}
+
+export type UploadDoor = {
+  reservations: Reservations
+  limits: ReceiveLimits
+  /** A replay came with other bytes than the original, or with none that could be compared. */
+  onDifferentReplay(key: KeyScope, why: string): void
+}
+
+/**
+ * Takes one file in.
+ * @throws {Fault} whatever is wrong with the request or with us; then nothing is left of it
+ * @throws {ClientLeft} where the connection dropped before the closing boundary; likewise
+ */
+export async function uploadAsset(door: UploadDoor, upload: Upload): Promise<UploadAnswer> {
+  const earlier = upload.key === null ? null : await door.reservations.findAnswer(upload.key)
+  if (earlier !== null) return replay(door, upload, earlier)
+
+  const boundary = checkHeaders(door.limits, upload)
+  const reserved = await door.reservations.reserve(upload.principal, upload.key)
+  if ('answer' in reserved) return replay(door, upload, reserved.answer)
+
+  try {
+    const file = await receive(boundary, door.limits, upload.body, reserved.writer)
+    await reserved.writer.store()
+    const body = await reserved.commit(file)
+    return { status: 200, body, replayed: false, assetId: reserved.assetId, sizeBytes: file.sizeBytes }
+  } catch (error) {
+    await reserved.release()
+    throw error
+  }
+}
+
+/** What the headers alone tell, before a byte of the body is read. */
+function checkHeaders({ maxFileBytes }: ReceiveLimits, upload: Upload): string {
+  if ((upload.contentLengthBytes ?? 0) > maxFileBytes + maxFieldBytes) throw fileTooLarge(maxFileBytes)
+  return multipartBoundary(upload.contentType)
+}
+
+async function receive(
+  boundary: string,
+  limits: ReceiveLimits,
+  body: UploadBody,
+  sink: FileSink,
+): Promise<ReceivedFile> {
+  const receiver = createFileReceiver(boundary, limits, sink)
+  await body.read(receiver)
+  return receiver.end()
+}
+
+/** Gives the kept answer again. The body is read only to see whether it has the same file. */
+async function replay(door: UploadDoor, upload: Upload, kept: KeptAnswer): Promise<UploadAnswer> {
+  if (!upload.body.waitsToBeAsked) await compare(door, upload, kept)
+  const { data } = JSON.parse(kept.body) as { data: { asset_id: string } }
+  return { status: kept.status, body: kept.body, replayed: true, assetId: data.asset_id, sizeBytes: 0 }
+}
+
+async function compare(door: UploadDoor, upload: Upload, kept: KeptAnswer): Promise<void> {
+  const key = upload.key as KeyScope
+  try {
+    const boundary = checkHeaders(door.limits, upload)
+    const file = await receive(boundary, door.limits, upload.body, { write: () => undefined })
+    if (file.sha256 !== kept.file_sha256) door.onDifferentReplay(key, 'the file has other bytes')
+  } catch (error) {
+    if (error instanceof ClientLeft) throw error
+    if (!(error instanceof Fault)) throw error
+    door.onDifferentReplay(key, `the file cannot be compared: ${error.message}`)
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * Reads a request's body piece by piece, with limits on progress instead of a limit on the whole: an honest
+ * upload on a slow line may take an hour, one that stalls may not take a minute.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { ClientLeft, Fault } from '../errors.ts'
+
+export type Pace = {
+  /** No byte for this long ends the request. */
+  idleSeconds: number
+  /** Fewer bytes a second than this, over any `idleSeconds`, end it too. */
+  minBytesPerSecond: number
+}
+
+export type BodyReader = {
+  /** @returns a promise where no more may be read until it resolves */
+  onSlice(slice: Buffer): Promise<void> | undefined
+  /** True where the request is whole although the connection may be gone. */
+  isWhole(): boolean
+}
+
+/** Readers in progress, for faults that are found in the framing and not in the body itself. */
+const inProgress = new WeakMap<Socket, (fault: Fault) => void>()
+
+/**
+ * Tells the reader of this connection's body, if one runs, that the framing of the body is broken.
+ * @returns false where nobody reads
+ */
+export function failBody(socket: Socket, fault: Fault): boolean {
+  const fail = inProgress.get(socket)
+  fail?.(fault)
+  return fail !== undefined
+}
+
+/**
+ * Reads the body to its end.
+ * @throws {Fault} `request_timeout` where the client stalls; what `onSlice` throws
+ * @throws {ClientLeft} where the connection is gone before the body is whole
+ */
+export function readBody(request: IncomingMessage, pace: Pace, reader: BodyReader): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let waitingForUs = false
+    const guard = watchPace(
+      pace,
+      (fault) => finish(fault),
+      () => waitingForUs,
+    )
+
+    const finish = (error?: unknown): void => {
+      guard.stop()
+      inProgress.delete(request.socket)
+      request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose)
+      // From here on whoever answers decides what becomes of bytes that still come.
+      request.pause()
+      if (error === undefined) resolve()
+      else reject(error)
+    }
+    const onData = (slice: Buffer): void => {
+      guard.count(slice.length)
+      try {
+        const wait = reader.onSlice(slice)
+        if (wait === undefined) return
+        waitingForUs = true
+        request.pause()
+        wait.then(() => {
+          waitingForUs = false
+          guard.count(0)
+          request.resume()
+        }, finish)
+      } catch (error) {
+        finish(error)
+      }
+    }
+    const onEnd = (): void => finish()
+    const onClose = (): void => finish(reader.isWhole() ? undefined : new ClientLeft())
+
+    if (request.destroyed && !request.readableEnded) return onClose()
+    inProgress.set(request.socket, (fault) => finish(reader.isWhole() ? undefined : fault))
+    request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose)
+  })
+}
+
+/** Calls `onSlow` once the client is idle or too slow; time in which we made it wait does not count. */
+function watchPace(pace: Pace, onSlow: (fault: Fault) => void, waitingForUs: () => boolean) {
+  let lastByteAt = performance.now()
+  let windowStart = lastByteAt
+  let windowBytes = 0
+  const timer = setInterval(() => {
+    const now = performance.now()
+    if (waitingForUs()) {
+      lastByteAt = windowStart = now
+      windowBytes = 0
+    } else if (now - lastByteAt >= pace.idleSeconds * 1000) {
+      onSlow(tooSlow(`no byte came for ${pace.idleSeconds} seconds`))
+    } else if (now - windowStart >= pace.idleSeconds * 1000) {
+      const rate = (windowBytes * 1000) / (now - windowStart)
+      if (rate < pace.minBytesPerSecond) {
+        onSlow(
+          tooSlow(`${Math.round(rate)} bytes a second came, and at least ${pace.minBytesPerSecond} must`),
+        )
+      }
+      windowStart = now
+      windowBytes = 0
+    }
+  }, 500)
+  return {
+    count(bytes: number): void {
+      lastByteAt = performance.now()
+      windowBytes += bytes
+    },
+    stop: () => clearInterval(timer),
+  }
+}
+
+function tooSlow(what: string): Fault {
+  return new Fault(
+    'request_timeout',
+    `The request body is too slow: ${what}. Send it again on a faster connection.`,
+  )
+}

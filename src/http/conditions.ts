@@ -1,0 +1,81 @@
+/** Conditional and range requests on one representation with a strong ETag (RFC 9110 sections 13 and 14). */
+import type { IncomingHttpHeaders } from 'node:http'
+
+export type Representation = { etag: string; lastModifiedMs: number; sizeBytes: number }
+
+export type Selection =
+  | { status: 200 }
+  | { status: 206; start: number; end: number }
+  | { status: 304 }
+  | { status: 412 }
+  | { status: 416 }
+
+/** What to send, by the order of section 13.2.2. Malformed conditions and ranges count as absent. */
+export function select(headers: IncomingHttpHeaders, about: Representation, isGet: boolean): Selection {
+  const modifiedSecond = Math.floor(about.lastModifiedMs / 1000) * 1000
+  const ifMatch = headers['if-match']
+  const ifUnmodifiedSince = httpDate(headers['if-unmodified-since'])
+  if (ifMatch !== undefined) {
+    if (!lists(ifMatch, about.etag, 'strong')) return { status: 412 }
+  } else if (ifUnmodifiedSince !== null && modifiedSecond > ifUnmodifiedSince) {
+    return { status: 412 }
+  }
+  const ifNoneMatch = headers['if-none-match']
+  const ifModifiedSince = httpDate(headers['if-modified-since'])
+  if (ifNoneMatch !== undefined) {
+    if (lists(ifNoneMatch, about.etag, 'weak')) return { status: 304 }
+  } else if (ifModifiedSince !== null && modifiedSecond <= ifModifiedSince) {
+    return { status: 304 }
+  }
+  if (
+    !isGet ||
+    headers.range === undefined ||
+    !rangeStillApplies(headers['if-range'], about, modifiedSecond)
+  ) {
+    return { status: 200 }
+  }
+  return selectRange(headers.range, about.sizeBytes)
+}
+
+/**
+ * One range of bytes. Several are answered with the whole, which section 14.2 allows: no client of ours asks for
+ * them, and answering them is the classic way to make a small request cost much.
+ */
+function selectRange(header: string, sizeBytes: number): Selection {
+  const [, first = '', last = ''] = /^bytes=[ \t]*(\d*)-(\d*)[ \t]*$/i.exec(header) ?? []
+  if (first === '' && last === '') return { status: 200 }
+  if (first === '') {
+    const suffix = Number(last)
+    if (suffix === 0 || sizeBytes === 0) return { status: 416 }
+    return { status: 206, start: Math.max(0, sizeBytes - suffix), end: sizeBytes - 1 }
+  }
+  const start = Number(first)
+  const end = last === '' ? Number.POSITIVE_INFINITY : Number(last)
+  if (end < start) return { status: 200 } // section 14.1.1: an invalid range, so none
+  if (start >= sizeBytes) return { status: 416 }
+  return { status: 206, start, end: Math.min(end, sizeBytes - 1) }
+}
+
+/** Section 13.1.5: a strong ETag, or the exact date; anything else means the client's part is of another whole. */
+function rangeStillApplies(ifRange: unknown, about: Representation, modifiedSecond: number): boolean {
+  if (ifRange === undefined) return true
+  if (typeof ifRange !== 'string') return false
+  if (ifRange.startsWith('"')) return ifRange === about.etag
+  return httpDate(ifRange) === modifiedSecond
+}
+
+function lists(header: string, etag: string, comparison: 'strong' | 'weak'): boolean {
+  if (header.trim() === '*') return true
+  return header.split(',').some((item) => {
+    const tag = item.trim()
+    return comparison === 'weak' ? tag.replace(/^W\//, '') === etag : tag === etag
+  })
+}
+
+/** IMF-fixdate alone is accepted: the two obsolete forms come from no client of today. */
+function httpDate(text: string | undefined): number | null {
+  if (text === undefined || !/^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(text))
+    return null
+  const ms = Date.parse(text)
+  return Number.isNaN(ms) ? null : ms
+}

@@ -1,0 +1,197 @@
+/**
+ * Fastify, as we run it: it finds the route; everything a client can see beside a handler's own answer is done
+ * here, once for all routes: request ids, framing, the error envelope, refusals that are heard, and the log.
+ */
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type HTTPMethods,
+  LogController,
+} from 'fastify'
+import { ClientLeft, Fault } from '../errors.ts'
+import type { Cors } from '../gate/cors.ts'
+import type { Caller } from '../principal.ts'
+import { type Exchange, logExchange, newExchange } from './exchange.ts'
+import { checkFraming } from './framing.ts'
+import { hasUnreadBody, type Linger } from './linger.ts'
+import { toFault, toProblem } from './problem.ts'
+import { closeAfterAnswer, expectationOf, type HttpServer } from './server.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    exchange: Exchange
+  }
+}
+
+export type Route = {
+  method: 'GET' | 'POST'
+  path: string
+  /** The gates, in their order; gives the caller, or null where the route is public. */
+  admit(request: FastifyRequest, reply: FastifyReply): Promise<Caller | null>
+  handle(request: FastifyRequest, reply: FastifyReply, caller: Caller | null): Promise<unknown>
+}
+
+export type EdgeOptions = {
+  http: HttpServer
+  routes: readonly Route[]
+  log: FastifyBaseLogger
+  cors: Cors
+  linger: Linger
+  /** CIDRs whose X-Forwarded-For is believed. */
+  trustedProxies: readonly string[]
+  newRequestId(): string
+  docsUrl(): string
+  /** The path of the public URL, such as `/media`: requests come with it or without it. */
+  pathPrefix(): string
+  isDraining(): boolean
+}
+
+export interface Edge {
+  /** Resolves when no request is under way. */
+  idle(): Promise<void>
+}
+
+/** Makes the routes answer on the server. */
+export async function openEdge(options: EdgeOptions): Promise<Edge> {
+  const active = trackActive()
+  const app = Fastify({
+    loggerInstance: options.log,
+    logController: new LogController({ disableRequestLogging: true }), // one line a request: logExchange
+    trustProxy: options.trustedProxies.length > 0 ? [...options.trustedProxies] : false,
+    routerOptions: { maxParamLength: 200 },
+    exposeHeadRoutes: false,
+    rewriteUrl: (request) => withoutPrefix(request.url ?? '/', options.pathPrefix()),
+    clientErrorHandler: () => {}, // done in server.ts, for requests that never get here
+    frameworkErrors: (error, request, reply) => {
+      begin(options, request, reply, active)
+      fail(options, toFault(error), request, reply)
+    },
+    serverFactory: (handler) => {
+      options.http.serve(handler)
+      return options.http.server
+    },
+  }) as unknown as FastifyInstance
+  app.decorateRequest('exchange', null as unknown as Exchange)
+  // Bodies are read by the doors themselves, as streams; Fastify is to leave them alone.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, _body, done) => done(null))
+
+  app.addHook('onRequest', async (request, reply) => {
+    begin(options, request, reply, active)
+    checkFraming(request.raw, expectationOf(request.raw))
+  })
+  app.addHook('onSend', async (request, reply, payload) => beHeard(options, request, reply, payload))
+  app.setErrorHandler((error, request, reply) => fail(options, error, request, reply))
+  app.setNotFoundHandler(async () => {
+    throw new Fault('resource_not_found', 'There is nothing at this address. See /docs for what there is.')
+  })
+  addRoutes(app, options)
+  await app.ready()
+  return { idle: active.idle }
+}
+
+function addRoutes(app: FastifyInstance, { routes, cors }: EdgeOptions): void {
+  for (const path of new Set(routes.map((route) => route.path))) {
+    const here = routes.filter((route) => route.path === path)
+    for (const route of here) {
+      app.route({
+        method: methodsOf(route),
+        url: path,
+        onRequest: async (request, reply) => {
+          request.exchange.caller = await route.admit(request, reply)
+        },
+        handler: (request, reply) => route.handle(request, reply, request.exchange.caller),
+      })
+    }
+    const allowed = here.flatMap(methodsOf)
+    app.route({
+      method: app.supportedMethods.filter((method) => !allowed.includes(method)) as HTTPMethods[],
+      url: path,
+      handler: async (request, reply) => {
+        const preflight =
+          request.method === 'OPTIONS' ? cors.preflight(request.headers.origin, allowed) : null
+        if (preflight !== null) return reply.code(204).headers(preflight).send()
+        throw new Fault(
+          'method_not_allowed',
+          `${request.method} is not offered here. Use ${allowed.join(' or ')}.`,
+          {
+            details: { allowed_methods: allowed },
+          },
+        )
+      },
+    })
+  }
+}
+
+function methodsOf(route: Route): string[] {
+  return route.method === 'GET' ? ['GET', 'HEAD'] : [route.method]
+}
+
+type Active = ReturnType<typeof trackActive>
+
+function begin(options: EdgeOptions, request: FastifyRequest, reply: FastifyReply, active: Active): void {
+  const exchange = newExchange(options.newRequestId())
+  request.exchange = exchange
+  reply.header('x-request-id', exchange.id)
+  reply.headers(options.cors.headers(request.headers.origin))
+  if (request.url.startsWith('/v3/')) reply.header('cache-control', 'no-store')
+  const ended = active.start()
+  reply.raw.once('close', () => {
+    ended()
+    const route = request.routeOptions.url ?? null
+    logExchange(options.log, exchange, request.raw, reply.raw, { route, address: request.ip })
+  })
+}
+
+function fail(options: EdgeOptions, error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  if (error instanceof ClientLeft) {
+    reply.hijack()
+    request.raw.destroy()
+    return
+  }
+  const fault = toFault(error)
+  request.exchange.fault = fault
+  const problem = toProblem(fault, options.docsUrl())
+  reply.code(problem.status).headers(problem.headers).send(problem.body)
+}
+
+/** Closes after an answer that comes before the request is whole, but only once the client can have read it. */
+function beHeard(
+  options: EdgeOptions,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  payload: unknown,
+): unknown {
+  if (options.isDraining()) reply.header('connection', 'close')
+  if (!hasUnreadBody(request.raw)) return payload
+  closeAfterAnswer(request.raw)
+  const bytes = Buffer.from(typeof payload === 'string' || Buffer.isBuffer(payload) ? payload : '')
+  reply.header('connection', 'close').header('content-length', bytes.length)
+  return options.linger.answer(request.raw, bytes)
+}
+
+function trackActive() {
+  let count = 0
+  let onIdle: (() => void)[] = []
+  return {
+    start(): () => void {
+      count++
+      return () => {
+        count--
+        if (count > 0) return
+        for (const resolve of onIdle) resolve()
+        onIdle = []
+      }
+    },
+    idle(): Promise<void> {
+      return count === 0 ? Promise.resolve() : new Promise((resolve) => onIdle.push(resolve))
+    },
+  }
+}
+
+/** A reverse proxy may pass the prefix of the public URL on, or take it away: both reach the same route. */
+function withoutPrefix(url: string, prefix: string): string {
+  return prefix !== '' && url.startsWith(`${prefix}/`) ? url.slice(prefix.length) : url
+}

@@ -1,0 +1,146 @@
+/**
+ * The HTTP server below the routes: limits, the events that Node leaves to us, and answers in our envelope where
+ * the parser itself refuses a request.
+ */
+import { createServer, type IncomingMessage, STATUS_CODES, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { Fault } from '../errors.ts'
+import { failBody } from './body.ts'
+import { type Expectation, HttpFault } from './framing.ts'
+import { toProblem } from './problem.ts'
+
+export type Handler = (request: IncomingMessage, response: ServerResponse) => void
+
+export type ServerOptions = {
+  newRequestId(): string
+  /** The address of the page that explains each code. Read late: the port may not be known at first. */
+  docsUrl(): string
+  /** One line for a request that never reached a route. */
+  onRefused(refused: { requestId: string; fault: Fault; status: number; address: string | undefined }): void
+}
+
+export interface HttpServer {
+  readonly server: Server
+  /** Requests go to `handler` from now on; earlier ones are told to come again. */
+  serve(handler: Handler): void
+}
+
+const expectations = new WeakMap<IncomingMessage, Expectation>()
+
+/** What the client waits for before it sends its body. */
+export function expectationOf(request: IncomingMessage): Expectation {
+  return expectations.get(request) ?? 'none'
+}
+
+/** Connections that were told `Connection: close`: nothing more that comes on them is carried out. */
+const closing = new WeakSet<Socket>()
+
+/** No request after the current one is carried out on this connection (RFC 9112 section 9.6). */
+export function closeAfterAnswer(request: IncomingMessage): void {
+  closing.add(request.socket)
+}
+
+export function createHttpServer(options: ServerOptions): HttpServer {
+  let handle: Handler = refuseWhileStarting
+  const server = createServer({
+    maxHeaderSize: 16 * 1024,
+    headersTimeout: 20_000,
+    requestTimeout: 0, // bodies have limits on progress instead (body.ts)
+    keepAliveTimeout: 65_000,
+    connectionsCheckingInterval: 2_000,
+    requireHostHeader: false, // checked in framing.ts, with our envelope
+    insecureHTTPParser: false,
+  })
+  server.maxHeadersCount = 0 // else Node drops what is above the limit without a word; framing.ts counts
+  // A client may close its sending side once its request is whole and still read the answer.
+  Object.assign(server, { httpAllowHalfOpen: true })
+
+  const accept = (expectation: Expectation) => (request: IncomingMessage, response: ServerResponse) => {
+    if (closing.has(request.socket)) return void request.socket.destroy()
+    expectations.set(request, expectation)
+    track(request.socket, response)
+    handle(request, response)
+  }
+  server.on('request', accept('none'))
+  server.on('checkContinue', accept('continue'))
+  server.on('checkExpectation', accept('unknown'))
+  server.on('connect', (request: IncomingMessage, socket: Duplex) => {
+    const fault = new Fault('method_not_allowed', 'CONNECT is not offered here.', {
+      details: { allowed_methods: ['GET', 'HEAD', 'POST'] },
+    })
+    refuse(options, socket as Socket, fault, request.socket.remoteAddress)
+  })
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    onClientError(options, error, socket as Socket)
+  })
+  return {
+    server,
+    serve(handler) {
+      handle = handler
+    },
+  }
+}
+
+function refuseWhileStarting(_request: IncomingMessage, response: ServerResponse): void {
+  response.writeHead(503, { 'retry-after': '1', connection: 'close' }).end()
+}
+
+/** The answer that is under way on a connection, if one is. */
+const answering = new WeakMap<Socket, ServerResponse>()
+
+function track(socket: Socket, response: ServerResponse): void {
+  answering.set(socket, response)
+  response.once('close', () => {
+    if (answering.get(socket) === response) answering.delete(socket)
+  })
+}
+
+function onClientError(options: ServerOptions, error: NodeJS.ErrnoException, socket: Socket): void {
+  closing.add(socket)
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  const fault = parserFault(error)
+  if (failBody(socket, fault)) return
+  const response = answering.get(socket)
+  if (response !== undefined) {
+    // The fault is behind a request that is whole: that one gets its answer, then the connection ends.
+    if (response.headersSent) response.once('finish', () => socket.destroySoon())
+    else response.setHeader('connection', 'close')
+    return
+  }
+  refuse(options, socket, fault, socket.remoteAddress)
+}
+
+function parserFault(error: NodeJS.ErrnoException): Fault {
+  switch (error.code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return new HttpFault(431, 'The request line and headers are larger than 16384 bytes together.')
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return new HttpFault(413, 'The chunk extensions of the body are too large. Send none.')
+    case 'HPE_INVALID_METHOD':
+      return new HttpFault(400, 'The request does not begin with a method of HTTP/1.1.')
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new Fault('request_timeout', 'The request headers took too long. Send them at once.')
+    default:
+      return new HttpFault(400, 'The request is not well-formed HTTP/1.1.')
+  }
+}
+
+/** Answers on the bare connection, reads a little further so that the answer is heard, and closes. */
+function refuse(options: ServerOptions, socket: Socket, fault: Fault, address: string | undefined): void {
+  const requestId = options.newRequestId()
+  const { status, headers, body } = toProblem(fault, options.docsUrl())
+  options.onRefused({ requestId, fault, status, address })
+  const all = {
+    ...headers,
+    'x-request-id': requestId,
+    date: new Date().toUTCString(),
+    'content-length': String(Buffer.byteLength(body)),
+    connection: 'close',
+  }
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}`)
+  socket.end([`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...lines, '', body].join('\r\n'))
+  socket.resume()
+  const timer = setTimeout(() => socket.destroy(), 2_000)
+  socket.once('close', () => clearTimeout(timer))
+}

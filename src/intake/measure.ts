@@ -1,0 +1,38 @@
+/** Counts and hashes a file as it passes, and stops it at the limit. */
+import { createHash } from 'node:crypto'
+import { type Fault, fileFault } from '../errors.ts'
+
+export interface Measure {
+  /** @throws {Fault} `file_too_large` with the first byte above the limit */
+  write(slice: Buffer): void
+  /** @throws {Fault} `empty_file` */
+  end(): { sizeBytes: number; sha256: string }
+}
+
+/** @param maxBytes inclusive: a file of exactly this size passes */
+export function createMeasure(maxBytes: number): Measure {
+  const hash = createHash('sha256')
+  let sizeBytes = 0
+  return {
+    write(slice) {
+      sizeBytes += slice.length
+      if (sizeBytes > maxBytes) throw fileTooLarge(maxBytes)
+      hash.update(slice)
+    },
+    end() {
+      if (sizeBytes === 0) {
+        throw fileFault('empty_file', 'The file is empty: it has 0 bytes. Send the file with its content.')
+      }
+      return { sizeBytes, sha256: hash.digest('hex') }
+    },
+  }
+}
+
+/** @param maxBytes what we allow */
+export function fileTooLarge(maxBytes: number): Fault {
+  return fileFault(
+    'file_too_large',
+    `The file is too large: at most ${maxBytes} bytes (${Math.round(maxBytes / 1024 / 1024)} MB) are allowed. Send a smaller file.`,
+    { max_bytes: maxBytes },
+  )
+}

@@ -1,0 +1,106 @@
+/**
+ * Reads the one file out of a multipart body: parts → count and hash → look inside → hand on to be stored.
+ * Everything beside the file is counted against a cap and forgotten.
+ */
+import type { Inspection, MediaType } from '../asset.ts'
+import { Fault, fileFault } from '../errors.ts'
+import { createInspector } from './container/inspector.ts'
+import { createMeasure } from './measure.ts'
+import { createMultipartReader, missingFile, type PartHead } from './multipart.ts'
+
+export type ReceivedFile = Inspection & { name: string | null; sizeBytes: number; sha256: string }
+
+export type ReceiveLimits = { maxFileBytes: number; allowedTypes: ReadonlySet<MediaType> }
+
+/** Takes the file's bytes; a returned promise asks the sender to wait. */
+export type FileSink = { write(slice: Buffer): Promise<void> | undefined }
+
+export interface FileReceiver {
+  /** @returns a promise where the sender has to wait; @throws {Fault} as soon as the upload is proven bad */
+  write(slice: Buffer): Promise<void> | undefined
+  /** @throws {Fault} where the body or the file is not whole */
+  end(): ReceivedFile
+  /** True once the closing boundary was read: from then on a dropped connection takes nothing back. */
+  readonly closed: boolean
+}
+
+/** Everything in the body that is not the file: other parts, preamble and epilogue, together. */
+export const maxFieldBytes = 1024 * 1024
+
+/** @param boundary as the Content-Type header has it */
+export function createFileReceiver(boundary: string, limits: ReceiveLimits, sink: FileSink): FileReceiver {
+  const measure = createMeasure(limits.maxFileBytes)
+  const inspector = createInspector({ allowed: limits.allowedTypes })
+  let file: PartHead | null = null
+  let inFile = false
+  let fieldBytes = 0
+  let wait: Promise<void> | undefined
+
+  const countField = (bytes: number): void => {
+    fieldBytes += bytes
+    if (fieldBytes > maxFieldBytes) {
+      throw fileFault(
+        'fields_too_large',
+        `The parts beside the file are larger than ${maxFieldBytes} bytes together. Send less beside the file.`,
+        { max_bytes: maxFieldBytes },
+      )
+    }
+  }
+
+  const reader = createMultipartReader(boundary, {
+    onPart(head) {
+      inFile = head.name === 'file'
+      if (!inFile) return
+      if (file !== null) {
+        throw fileFault(
+          'multiple_files',
+          'The body has more than one part named "file". Send one file a request.',
+        )
+      }
+      file = head
+    },
+    onData(slice) {
+      if (!inFile) return countField(slice.length)
+      measure.write(slice)
+      inspector.write(slice)
+      wait = sink.write(slice) ?? wait
+    },
+    onPartEnd() {
+      inFile = false
+    },
+    onOutside: countField,
+  })
+
+  const declaring = <T>(work: () => T): T => {
+    try {
+      return work()
+    } catch (error) {
+      throw file === null ? error : withDeclaredType(error, file)
+    }
+  }
+
+  return {
+    get closed() {
+      return reader.closed
+    },
+    write(slice) {
+      wait = undefined
+      declaring(() => reader.write(slice))
+      return wait
+    },
+    end() {
+      return declaring(() => {
+        reader.end()
+        if (file === null) throw missingFile('no part of that name')
+        return { ...measure.end(), ...inspector.end(), name: file.fileName || null }
+      })
+    },
+  }
+}
+
+/** Adds what the client said the file was, so that the answer shows both sides. */
+function withDeclaredType(error: unknown, file: PartHead): unknown {
+  if (!(error instanceof Fault) || error.param !== 'file') return error
+  const details = { ...error.details, declared: file.contentType }
+  return new Fault(error.code, error.message, { param: error.param, details, cause: error.cause })
+}

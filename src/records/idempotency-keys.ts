@@ -1,0 +1,107 @@
+/**
+ * The rows of idempotency keys. Every write carries its condition in the SQL: a key is claimed by an atomic
+ * insert, and only the holder of the claim's token may keep an answer for it or free it.
+ */
+import type { ExpressionBuilder } from 'kysely'
+import { type Database, type Step, step } from './database.ts'
+import type { Tables } from './schema.ts'
+
+/** "Per-endpoint and per-resource": the route has the method and the path with its parameters filled in. */
+export type KeyScope = { workspace: string; route: string; key: string }
+
+export type KeptAnswer = { status: number; body: string; file_sha256: string | null }
+
+/** What is known of a key: an answer to replay, or a request that is still running until its lease ends. */
+export type KeyState = { answer: KeptAnswer } | { inFlightUntilMs: number } | null
+
+export async function findKey(database: Database, scope: KeyScope, nowMs: number): Promise<KeyState> {
+  const [row] = await database.read(
+    database.build
+      .selectFrom('idempotency_keys')
+      .select(['status', 'body', 'file_sha256', 'expires_at_ms', 'lease_expires_at_ms'])
+      .where('workspace', '=', scope.workspace)
+      .where('route', '=', scope.route)
+      .where('key', '=', scope.key),
+  )
+  if (row === undefined) return null
+  if (row.body === null || row.status === null) {
+    return row.lease_expires_at_ms > nowMs ? { inFlightUntilMs: row.lease_expires_at_ms } : null
+  }
+  if ((row.expires_at_ms ?? 0) <= nowMs) return null
+  return { answer: { status: row.status, body: row.body, file_sha256: row.file_sha256 } }
+}
+
+/** Takes a key that is new, expired, or whose holder let its lease run out; must change a row. */
+export function claimKey(
+  database: Database,
+  scope: KeyScope,
+  claim: { token: string; serviceId: string; nowMs: number; leaseExpiresAtMs: number },
+): Step {
+  const held = {
+    token: claim.token,
+    service_id: claim.serviceId,
+    lease_expires_at_ms: claim.leaseExpiresAtMs,
+    status: null,
+    body: null,
+    file_sha256: null,
+    expires_at_ms: null,
+  }
+  const query = database.build
+    .insertInto('idempotency_keys')
+    .values({ ...scope, ...held })
+    .onConflict((conflict) =>
+      conflict
+        .columns(['workspace', 'route', 'key'])
+        .doUpdateSet(held)
+        .where((row) =>
+          row.or([
+            row.and([
+              row('idempotency_keys.body', 'is', null),
+              row('idempotency_keys.lease_expires_at_ms', '<=', claim.nowMs),
+            ]),
+            row('idempotency_keys.expires_at_ms', '<=', claim.nowMs),
+          ]),
+        ),
+    )
+  return step(query, { mustChange: true })
+}
+
+/** Keeps the answer for replay; must change its row, else another request has taken the key over (fencing). */
+export function keepAnswer(
+  database: Database,
+  scope: KeyScope,
+  token: string,
+  answer: KeptAnswer & { expires_at_ms: number },
+): Step {
+  const query = database.build.updateTable('idempotency_keys').set(answer).where(heldBy(scope, token))
+  return step(query, { mustChange: true })
+}
+
+export function freeKey(database: Database, scope: KeyScope, token: string): Step {
+  return step(database.build.deleteFrom('idempotency_keys').where(heldBy(scope, token)))
+}
+
+export function renewKey(database: Database, scope: KeyScope, token: string, leaseExpiresAtMs: number): Step {
+  const renewed = { lease_expires_at_ms: leaseExpiresAtMs }
+  return step(database.build.updateTable('idempotency_keys').set(renewed).where(heldBy(scope, token)))
+}
+
+/** Frees every claim of runs of the service that are over. */
+export function freeAbandonedKeys(database: Database, livingServiceId: string): Step {
+  return step(
+    database.build
+      .deleteFrom('idempotency_keys')
+      .where('body', 'is', null)
+      .where('service_id', '!=', livingServiceId),
+  )
+}
+
+export function deleteExpiredKeys(database: Database, nowMs: number): Step {
+  return step(database.build.deleteFrom('idempotency_keys').where('expires_at_ms', '<=', nowMs))
+}
+
+/** The row of a claim that is still in flight and still ours. */
+function heldBy(scope: KeyScope, token: string) {
+  return (row: ExpressionBuilder<Tables, 'idempotency_keys'>) =>
+    row.and([row.and({ ...scope, token }), row('body', 'is', null)])
+}

@@ -1,0 +1,90 @@
+/** `GET /files/<asset_id>.<ext>`: the public URL of an asset, made so that a browser cannot be turned against us. */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { mediaTypes, publicFileName } from '../asset.ts'
+import type { Blobs } from '../assets/blobs.ts'
+import { Fault } from '../errors.ts'
+import { select } from '../http/conditions.ts'
+import { HttpFault } from '../http/framing.ts'
+import type { Database } from '../records/database.ts'
+import { findPublicFile, type PublicFile } from '../records/assets.ts'
+
+export type FileRoutesOptions = { database: Database; blobs: Blobs }
+
+/** A deleted file may live on in caches for a day. */
+const cacheControl = 'public, max-age=86400, immutable'
+
+/** On every answer of this route, errors too. */
+const safety = {
+  'x-content-type-options': 'nosniff',
+  'cross-origin-resource-policy': 'cross-origin',
+  'access-control-allow-origin': '*',
+  'content-security-policy': "default-src 'none'; sandbox",
+}
+
+const policies = {
+  image: "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; sandbox",
+  // No sandbox: Chrome's own player for a file opened by itself does not run in one.
+  video: "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'",
+  audio: "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'",
+  document: "default-src 'none'; sandbox",
+} as const
+
+export function createFileRoute({ database, blobs }: FileRoutesOptions) {
+  return async function file(request: FastifyRequest, reply: FastifyReply) {
+    reply.headers(safety)
+    const name = (request.params as { name: string }).name
+    const assetId = name.slice(0, Math.max(0, name.lastIndexOf('.')))
+    const found = /^asset_[0-9a-z]+$/.test(assetId) ? await findPublicFile(database, assetId) : null
+    if (found === null || publicFileName(assetId, found.media_type) !== name) throw notFound()
+    request.exchange.assetId = assetId
+
+    const etag = `"${found.sha256}"`
+    const about = { etag, lastModifiedMs: found.completed_at_ms, sizeBytes: found.size_bytes }
+    const selection = select(request.headers, about, request.method === 'GET')
+    if (selection.status === 412)
+      throw new HttpFault(412, 'The file does not meet the conditions of the request.')
+    if (selection.status === 416) {
+      reply.header('content-range', `bytes */${found.size_bytes}`)
+      throw new HttpFault(416, `The file has ${found.size_bytes} bytes, and the range lies outside of them.`)
+    }
+    reply.code(selection.status).headers(fileHeaders(name, found, etag))
+    if (selection.status === 304) return reply.send()
+    if (selection.status === 200) return sendBytes(request, reply, found, 0, found.size_bytes - 1)
+    reply.header('content-range', `bytes ${selection.start}-${selection.end}/${found.size_bytes}`)
+    return sendBytes(request, reply, found, selection.start, selection.end)
+  }
+
+  async function sendBytes(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    found: PublicFile,
+    start: number,
+    end: number,
+  ) {
+    if (request.method === 'HEAD') return reply.header('content-length', end - start + 1).send()
+    const blob = await blobs.open(found.blob_key)
+    if (blob === null || blob.sizeBytes !== found.size_bytes) {
+      await blob?.close()
+      throw new Error(`the blob ${found.blob_key} is missing or not of the size that was recorded`)
+    }
+    request.exchange.bytes = end - start + 1
+    return reply.header('content-length', end - start + 1).send(blob.stream(start, end))
+  }
+}
+
+function fileHeaders(name: string, found: PublicFile, etag: string): Record<string, string> {
+  const { mimeType, kind } = mediaTypes[found.media_type]
+  return {
+    'content-type': mimeType,
+    'content-disposition': `${kind === 'document' ? 'attachment' : 'inline'}; filename="${name}"`,
+    'cache-control': cacheControl,
+    etag,
+    'last-modified': new Date(found.completed_at_ms).toUTCString(),
+    'accept-ranges': 'bytes',
+    'content-security-policy': policies[kind],
+  }
+}
+
+function notFound(): Fault {
+  return new Fault('asset_not_found', 'There is no asset at this address: it is unknown, or was deleted.')
+}
