@@ -6,7 +6,7 @@
  *
  * Whatever a crash leaves behind is named by a pending row, so it is found by a query and never by luck.
  */
-import { newAssetId, type Inspection, mediaTypes, publicFileName, randomName } from '../asset.ts'
+import { type Inspection, mediaTypes, newAssetId, publicFileName, randomName } from '../asset.ts'
 import { Fault } from '../errors.ts'
 import type { Principal } from '../principal.ts'
 import { completePending, deletePending, insertPending, renewPending } from '../records/assets.ts'

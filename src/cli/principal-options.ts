@@ -1,6 +1,6 @@
 /** The options that say who a key or a token is for. */
 import { type Command, InvalidArgumentError } from 'commander'
-import { parseScopes, type Principal, type Scope, scopes } from '../principal.ts'
+import { type Principal, parseScopes, type Scope, scopes } from '../principal.ts'
 
 export type PrincipalOptions = { workspace: string; owner: string; scopes: ReadonlySet<Scope> }
 

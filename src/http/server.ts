@@ -2,7 +2,7 @@
  * The HTTP server below the routes: limits, the events that Node leaves to us, and answers in our envelope where
  * the parser itself refuses a request.
  */
-import { createServer, type IncomingMessage, STATUS_CODES, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Fault } from '../errors.ts'

@@ -1,6 +1,7 @@
 /** `POST /v3/assets`: the multipart door. */
-import type { FastifyReply, FastifyRequest } from 'fastify'
+
 import type { ServerResponse } from 'node:http'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Upload, type UploadBody, type UploadDoor, uploadAsset } from '../assets/upload.ts'
 import { readIdempotencyKey } from '../gate/idempotency.ts'
 import { type Pace, readBody } from '../http/body.ts'

@@ -5,8 +5,8 @@ import type { Blobs } from '../assets/blobs.ts'
 import { Fault } from '../errors.ts'
 import { select } from '../http/conditions.ts'
 import { HttpFault } from '../http/framing.ts'
-import type { Database } from '../records/database.ts'
 import { findPublicFile, type PublicFile } from '../records/assets.ts'
+import type { Database } from '../records/database.ts'
 
 export type FileRoutesOptions = { database: Database; blobs: Blobs }
 
