@@ -8,6 +8,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { after } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
 export const launcher = fileURLToPath(new URL('../bin/assetd.mjs', import.meta.url))
@@ -31,6 +32,12 @@ export type RunningService = {
   stop(options?: { keepData?: boolean; signal?: NodeJS.Signals }): Promise<number | null>
 }
 
+const running = new Set<ChildProcess>()
+// A test that fails before it stops its service must not keep the whole run waiting.
+after(() => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 export type StartOptions = { env?: Record<string, string>; dataDir?: string }
 
 /** Starts a service on a free port with a folder of its own; resolves once it is ready. */
@@ -48,6 +55,8 @@ export async function startService({ env = {}, dataDir }: StartOptions = {}): Pr
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  running.add(child)
+  child.once('exit', () => running.delete(child))
   let output = ''
   let errors = ''
   child.stdout.setEncoding('utf8').on('data', (text) => {

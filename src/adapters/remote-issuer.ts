@@ -1,35 +1,37 @@
 /**
  * The published keys of an outside issuer, found by its metadata (RFC 8414, OpenID Connect Discovery) and kept.
  * A dead issuer costs nothing but new keys: those already known go on working, and a token with an unknown key
- * makes us ask again at most once in `cooldownMs`, whoever sends how many.
+ * makes us ask again a few times a minute at most, whoever sends how many.
  */
 import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose'
 import { Fault } from '../errors.ts'
+import { createMemoryCounters } from './memory-counters.ts'
 
 export type RemoteIssuerOptions = {
   issuer: string
   /** How old the keys may get before they are asked for again, beside requests that go on. */
   maxAgeMs?: number
-  /** How long an unknown key is not asked for again. */
-  cooldownMs?: number
   /** How long keys that cannot be refreshed are still believed. */
   maxStaleMs?: number
   timeoutMs?: number
   onTrouble?: (error: unknown) => void
 }
 
+/** A new key is found at once, and a flood of made-up ones makes no flood of ours. */
+const fetches = { limit: 3, windowSeconds: 60 }
+
 const maxDocumentBytes = 256 * 1024
 
 export function createRemoteIssuerKeys(options: RemoteIssuerOptions): JWTVerifyGetKey {
-  const { maxAgeMs = 600_000, cooldownMs = 30_000, maxStaleMs = 86_400_000 } = options
+  const { maxAgeMs = 600_000, maxStaleMs = 86_400_000 } = options
+  const counters = createMemoryCounters()
   let keys: ReturnType<typeof createLocalJWKSet> | null = null
   let fetchedAt = Number.NEGATIVE_INFINITY
-  let triedAt = Number.NEGATIVE_INFINITY
   let running: Promise<void> | null = null
 
-  /** Never throws: what cannot be had shows as keys that are missing. */
-  const refresh = (): Promise<void> => {
-    triedAt = performance.now()
+  /** Never throws: what cannot be had, or may not be asked for yet, shows as keys that are missing. */
+  const refresh = async (): Promise<void> => {
+    if (running === null && !(await counters.take('fetch', fetches)).allowed) return
     running ??= fetchKeys(options)
       .then(
         (set) => {
@@ -41,20 +43,19 @@ export function createRemoteIssuerKeys(options: RemoteIssuerOptions): JWTVerifyG
       .finally(() => {
         running = null
       })
-    return running
+    await running
   }
-  const mayTry = (): boolean => running !== null || performance.now() - triedAt >= cooldownMs
 
   return async (header, token) => {
     const age = performance.now() - fetchedAt
     if (age > maxStaleMs) keys = null
-    if (keys === null && mayTry()) await refresh()
-    else if (age > maxAgeMs && mayTry()) void refresh()
+    if (keys === null) await refresh()
+    else if (age > maxAgeMs) void refresh()
     if (keys === null) throw noKeys()
     try {
       return await keys(header, token)
     } catch (error) {
-      if (!(error instanceof errors.JWKSNoMatchingKey) || !mayTry()) throw error
+      if (!(error instanceof errors.JWKSNoMatchingKey)) throw error
       await refresh()
       return keys(header, token)
     }

@@ -51,12 +51,17 @@ export function logExchange(
     asset_id: exchange.assetId ?? undefined,
     replayed: exchange.replayed || undefined,
     client_request_id: clientRequestId(request),
-    client_left: !response.writableFinished || undefined,
+    client_left: clientLeft(request, response) || undefined,
     err: fault?.cause,
   }
   if (fault?.code === 'internal_error') log.error(line, 'request')
   else if (fault?.code === 'service_unavailable') log.warn(line, 'request')
   else log.info(line, 'request')
+}
+
+/** The connection ended, or its other end sends no more, before the exchange was whole. */
+function clientLeft(request: IncomingMessage, response: ServerResponse): boolean {
+  return !response.writableFinished || (request.socket.readableEnded && !request.complete)
 }
 
 function clientRequestId(request: IncomingMessage): string | undefined {
