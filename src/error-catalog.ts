@@ -7,7 +7,7 @@ export const codes = {
   invalid_parameter: {
     status: '400',
     cause:
-      'Something in the request is not as it has to be. `param` names the field, `details.reason` the kind of fault.',
+      'Something in the request is not as it has to be. The field is named by param, the kind of fault by details.reason.',
     cure: 'Correct the request by the message; the same request again gets the same answer. The reasons are listed below.',
   },
   authentication_failed: {

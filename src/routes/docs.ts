@@ -44,6 +44,7 @@ export function createDocsRoutes({ publicUrl, version, jwks }: DocsOptions) {
     async docs(_request: FastifyRequest, reply: FastifyReply) {
       return html(
         reply,
+        prefix(),
         'assetd API',
         `<link rel="stylesheet" href="${prefix()}/docs/swagger-ui.css">`,
         `<div id="docs"></div>
@@ -53,7 +54,7 @@ export function createDocsRoutes({ publicUrl, version, jwks }: DocsOptions) {
     },
 
     async docsErrors(_request: FastifyRequest, reply: FastifyReply) {
-      return html(reply, 'assetd errors', `<style>${errorsStyle}</style>`, errorsBody())
+      return html(reply, prefix(), 'assetd errors', `<style>${errorsStyle}</style>`, errorsBody())
     },
 
     async docsFile(request: FastifyRequest, reply: FastifyReply) {
@@ -70,7 +71,7 @@ export function createDocsRoutes({ publicUrl, version, jwks }: DocsOptions) {
   }
 }
 
-function html(reply: FastifyReply, title: string, head: string, body: string) {
+function html(reply: FastifyReply, prefix: string, title: string, head: string, body: string) {
   return reply
     .headers({
       'content-security-policy': contentSecurityPolicy,
@@ -84,6 +85,7 @@ function html(reply: FastifyReply, title: string, head: string, body: string) {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${title}</title>
+<link rel="icon" href="${prefix}/docs/favicon-32x32.png">
 ${head}
 <body>
 ${body}
