@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { resolve } from 'node:path'
-import { closest, distance } from 'fastest-levenshtein'
+import { closest } from 'fastest-levenshtein'
 import { type MediaType, mediaTypeNames } from './asset.ts'
 
 export type RateLimit = { limit: number; windowSeconds: number }
@@ -186,9 +186,7 @@ function* unknownNames(env: Record<string, string | undefined>): Generator<strin
     if (!name.startsWith('ASSETD_') || settingNames.includes(name) || isKubernetesName(name, env[name]))
       continue
     const near = closest(name, [...settingNames])
-    const hint =
-      distance(name, near) <= 8 ? `did you mean ${near}?` : 'see docs/configuration.md for the names'
-    yield `${name} is not a setting of assetd: ${hint} Remove it or correct it`
+    yield `${name} is not a setting of assetd; the nearest known one is ${near}: correct the name or remove it`
   }
 }
 

@@ -89,7 +89,6 @@ async function openService(
   if (abandoned > 0) log.warn({ abandoned }, 'took back uploads that an earlier run left unfinished')
 
   let draining = false
-  const counters = createMemoryCounters()
   const apiKeys = createApiKeys(database, config.apiKey)
   const tokenIssuer = await openTokenIssuer(database)
   const bearerTokens = createBearerTokens([tokenIssuer.trust, ...outsideIssuers(config, log)])
@@ -116,8 +115,9 @@ async function openService(
       ...createDocsRoutes({ publicUrl: () => publicUrl, version, jwks: tokenIssuer.jwks }),
     },
     {
-      authenticate: createAuthenticate({ apiKeys, bearerTokens, counters }),
-      rateLimiter: createRateLimiter(counters, config.rateLimit),
+      // Two tables: a flood of addresses that guess must not push the buckets of good credentials out.
+      authenticate: createAuthenticate({ apiKeys, bearerTokens, counters: createMemoryCounters() }),
+      rateLimiter: createRateLimiter(createMemoryCounters(), config.rateLimit),
       isDraining: () => draining,
     },
   )

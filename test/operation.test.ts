@@ -139,7 +139,7 @@ describe('the first start', () => {
     const lines = stderr.trimEnd().split('\n')
     assert.equal(lines.length, 5, stderr)
     assert.match(stderr, /ASSETD_PORT comes from Kubernetes.*enableServiceLinks: false/)
-    assert.match(stderr, /ASSETD_RATELIMIT is not a setting.*did you mean ASSETD_RATE_LIMIT\?/)
+    assert.match(stderr, /ASSETD_RATELIMIT is not a setting.*nearest known one is ASSETD_RATE_LIMIT:/)
     assert.doesNotMatch(stderr, /too-short-a-secret/)
     assert.equal(existsSync(dataDir), false)
   })

@@ -4,6 +4,9 @@ import type { Database } from '../records/database.ts'
 import { deleteExpiredKeys, freeAbandonedKeys } from '../records/idempotency-keys.ts'
 import type { Blobs } from './blobs.ts'
 
+/** Few enough for one transaction and for the threads that remove files, many enough for a quick start. */
+const sweptAtOnce = 256
+
 /**
  * Takes back what earlier runs of the service reserved and never committed. Only for the start of a service that
  * holds the lock of its data folder: then every other run is over.
@@ -11,10 +14,11 @@ import type { Blobs } from './blobs.ts'
  */
 export async function sweepAbandoned(database: Database, blobs: Blobs, serviceId: string): Promise<number> {
   const abandoned = await findAbandoned(database, serviceId)
-  for (const { asset_id, token, blob_key } of abandoned) {
-    // The bytes first: were the row to go first, a crash in between would leave bytes that nothing names.
-    await blobs.remove(blob_key)
-    await database.write([deletePending(database, asset_id, token)])
+  for (let at = 0; at < abandoned.length; at += sweptAtOnce) {
+    const some = abandoned.slice(at, at + sweptAtOnce)
+    // The bytes first: were the rows to go first, a crash in between would leave bytes that nothing names.
+    await Promise.all(some.map(({ blob_key }) => blobs.remove(blob_key)))
+    await database.write(some.map(({ asset_id, token }) => deletePending(database, asset_id, token)))
   }
   await database.write([freeAbandonedKeys(database, serviceId)])
   return abandoned.length
