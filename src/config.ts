@@ -5,8 +5,8 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { resolve } from 'node:path'
-import { closest } from 'fastest-levenshtein'
 import { type MediaType, mediaTypeNames } from './asset.ts'
+import { isKubernetesName, kubernetesFaults, unknownNames } from './config-names.ts'
 
 export type RateLimit = { limit: number; windowSeconds: number }
 
@@ -89,7 +89,7 @@ export const settingNames: readonly string[] = [
  * @throws {ConfigError} with one line for each name that is unknown or has a value we cannot use
  */
 export function readConfig(env: Record<string, string | undefined>): Config {
-  const faults = [...kubernetesFaults(env), ...unknownNames(env)]
+  const faults = [...kubernetesFaults(env), ...unknownNames(env, settingNames)]
   const read = <N extends Name>(name: N): ReturnType<(typeof settings)[N]> | undefined => {
     try {
       const text = rawValue(env, name)
@@ -120,7 +120,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   }
   // `off` is a value of its own: it must not fall back to the default above.
   if (env.ASSETD_RATE_LIMIT?.trim() === 'off') config.rateLimit = null
-  if (everyAddress.has(config.host) && config.publicUrl === null && !env.ASSETD_PUBLIC_URL) {
+  if (everyAddress.has(config.host) && config.publicUrl === null && !env.ASSETD_PUBLIC_URL?.trim()) {
     faults.push(
       `ASSETD_PUBLIC_URL is required where ASSETD_HOST is ${config.host}: give the address that clients use, such as https://media.example.com`,
     )
@@ -134,12 +134,12 @@ export function readConfig(env: Record<string, string | undefined>): Config {
  * @returns an absolute path
  */
 export function readDataDir(env: Record<string, string | undefined>): string {
-  return resolve(env.ASSETD_DATA_DIR || 'data')
+  return resolve(env.ASSETD_DATA_DIR?.trim() || 'data')
 }
 
 /** True for an address that only this machine can reach. */
 export function isLoopback(host: string): boolean {
-  return loopbackHosts.has(host) || host.startsWith('127.')
+  return loopbackHosts.has(host) || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
 type Read = <N extends Name>(name: N) => ReturnType<(typeof settings)[N]> | undefined
@@ -178,33 +178,6 @@ function rawValue(env: Record<string, string | undefined>, name: Name): string |
   } catch (error) {
     const reason = (error as NodeJS.ErrnoException).code ?? 'unreadable'
     throw new Unusable(`cannot be read: ${name}_FILE names ${file} (${reason})`)
-  }
-}
-
-function* unknownNames(env: Record<string, string | undefined>): Generator<string> {
-  for (const name of Object.keys(env)) {
-    if (!name.startsWith('ASSETD_') || settingNames.includes(name) || isKubernetesName(name, env[name]))
-      continue
-    const near = closest(name, [...settingNames])
-    yield `${name} is not a setting of assetd; the nearest known one is ${near}: correct the name or remove it`
-  }
-}
-
-/**
- * Kubernetes gives every container of a namespace variables for each Service, so a Service called `assetd`
- * looks like settings of ours (kubernetes.io, "Service: environment variables").
- */
-function isKubernetesName(name: string, value: string | undefined): boolean {
-  if (name === 'ASSETD_PORT') return /^(tcp|udp|sctp):\/\//.test(value ?? '')
-  return /^ASSETD_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/.test(
-    name,
-  )
-}
-
-function* kubernetesFaults(env: Record<string, string | undefined>): Generator<string> {
-  for (const name of Object.keys(env).sort()) {
-    if (!isKubernetesName(name, env[name])) continue
-    yield `${name} comes from Kubernetes, for a Service called assetd: set enableServiceLinks: false in the pod's spec, or give the Service another name`
   }
 }
 
@@ -311,5 +284,6 @@ function list(text: string): string[] {
 }
 
 function shown(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
+  const bare = text.replace(/\/\/[^/?#]*@/, '//…@') // a URL may have a password in it
+  return JSON.stringify(bare.length > 80 ? `${bare.slice(0, 80)}…` : bare)
 }

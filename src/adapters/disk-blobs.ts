@@ -1,5 +1,5 @@
 /**
- * Blobs as files: written under `incoming/`, fsynced, renamed into one of 256 folders under `blobs/`, and
+ * Blobs as files: written under `incoming/`, fsynced, renamed into one of 1,024 folders under `blobs/`, and
  * that folder fsynced. Only then does the file count.
  */
 import { createReadStream } from 'node:fs'
@@ -36,7 +36,10 @@ export async function createDiskBlobs(dir: string): Promise<Blobs> {
     async open(key) {
       try {
         const file = await open(join(shardOf(key), key), 'r')
-        return await openBlob(file)
+        return await openBlob(file).catch(async (error) => {
+          await file.close() // a forgotten handle ends the process, once it is collected
+          throw error
+        })
       } catch (error) {
         if (isMissing(error)) return null
         throw storageFault(error)

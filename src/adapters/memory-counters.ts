@@ -7,6 +7,9 @@ type Bucket = { tokens: number; atMs: number }
 /** The bucket that went unused for longest is forgotten first; a forgotten bucket is a full one. */
 const maxBuckets = 100_000
 
+/** Fractions of a request are not exact: what is this little short of one is one. */
+const rounding = 1e-6
+
 /** @param now milliseconds of a clock that never goes back */
 export function createMemoryCounters(now: () => number = () => performance.now()): Counters {
   const buckets = new LRUCache<string, Bucket>({ max: maxBuckets })
@@ -22,14 +25,15 @@ export function createMemoryCounters(now: () => number = () => performance.now()
   return {
     async take(key, policy) {
       const bucket = filled(key, policy)
-      const allowed = bucket.tokens >= 1
-      if (allowed) bucket.tokens -= 1
+      const allowed = bucket.tokens >= 1 - rounding
+      if (!allowed) return count(bucket, policy, false)
+      bucket.tokens = Math.max(0, bucket.tokens - 1)
       buckets.set(key, bucket)
-      return count(bucket, policy, allowed)
+      return count(bucket, policy, true)
     },
     async peek(key, policy) {
       const bucket = filled(key, policy)
-      return count(bucket, policy, bucket.tokens >= 1)
+      return count(bucket, policy, bucket.tokens >= 1 - rounding)
     },
   }
 }
@@ -38,8 +42,9 @@ function count({ tokens }: Bucket, policy: Policy, allowed: boolean): Count {
   const perSecond = policy.limit / policy.windowSeconds
   return {
     allowed,
-    remaining: Math.floor(tokens),
-    retryAfterSeconds: tokens >= 1 ? 0 : Math.max(1, Math.ceil((1 - tokens) / perSecond)),
-    resetSeconds: Math.ceil((policy.limit - tokens) / perSecond),
+    remaining: Math.floor(tokens + rounding),
+    retryAfterSeconds:
+      tokens >= 1 - rounding ? 0 : Math.max(1, Math.ceil((1 - rounding - tokens) / perSecond)),
+    resetSeconds: Math.max(0, Math.ceil((policy.limit - rounding - tokens) / perSecond)),
   }
 }

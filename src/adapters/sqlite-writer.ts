@@ -12,10 +12,13 @@ export type WriterRequest = { id: number; batch: WireStep[] } | { close: true }
 export type WriterReply =
   | { opened: true }
   | { failedToOpen: { name: string; message: string } }
-  | { results: { id: number; outcome: Outcome }[] }
+  | { results: Result[] }
   | { failed: { ids: number[]; message: string } }
 
 type Job = { id: number; batch: WireStep[] }
+
+/** A batch's outcome, or what the database refused it for. */
+export type Result = { id: number; outcome: Outcome } | { id: number; refused: string }
 
 /** More than this under one transaction would make the first wait too long for the last. */
 const maxJobsAtOnce = 256
@@ -44,10 +47,21 @@ function run(port: MessagePort, connection: DatabaseSync): void {
     return { written: true }
   }
 
+  /** A refused statement undoes its own batch; an error that ended the transaction takes all of them. */
+  const decide = (job: Job): Result => {
+    try {
+      return { id: job.id, outcome: runJob(job) }
+    } catch (error) {
+      if (!connection.isTransaction) throw error
+      connection.exec('ROLLBACK TO batch; RELEASE batch')
+      return { id: job.id, refused: String(error) }
+    }
+  }
+
   const commitTogether = (jobs: Job[]): WriterReply => {
     try {
       connection.exec('BEGIN IMMEDIATE')
-      const results = jobs.map((job) => ({ id: job.id, outcome: runJob(job) }))
+      const results = jobs.map(decide)
       connection.exec('COMMIT')
       return { results }
     } catch (error) {

@@ -34,7 +34,11 @@ export async function openSqlite(path: string): Promise<Database> {
 
   writer.on('message', (reply: WriterReply) => {
     if ('results' in reply) {
-      for (const { id, outcome } of reply.results) settle(waiting, id)?.resolve(outcome)
+      for (const result of reply.results) {
+        const one = settle(waiting, result.id)
+        if ('outcome' in result) one?.resolve(result.outcome)
+        else one?.reject(unavailable(result.refused))
+      }
     } else if ('failed' in reply) {
       for (const id of reply.failed.ids) settle(waiting, id)?.reject(unavailable(reply.failed.message))
     }

@@ -9,7 +9,13 @@
 import { type Inspection, mediaTypes, newAssetId, publicFileName, randomName } from '../asset.ts'
 import { Fault } from '../errors.ts'
 import type { Principal } from '../principal.ts'
-import { completePending, deletePending, insertPending, renewPending } from '../records/assets.ts'
+import {
+  completePending,
+  deletePending,
+  findPublicFile,
+  insertPending,
+  renewPending,
+} from '../records/assets.ts'
 import type { Database, Step } from '../records/database.ts'
 import {
   claimKey,
@@ -141,13 +147,18 @@ function openReservation(options: ReservationOptions, held: Held, onEnd: () => v
   const { database, blobs, onTrouble } = options
   const writer = blobs.create(held.blobKey)
 
+  /** From then on the row may be completed, whatever we were told: it decides whether the bytes stay. */
+  let commitTried = false
+
   const release = async (): Promise<void> => {
     try {
+      // The bytes first: were the row to go first, a crash in between would leave bytes that nothing names.
+      if (!commitTried) await writer.discard()
       const free = held.key === null ? [] : [freeKey(database, held.key, held.token)]
       const remove = { ...deletePending(database, held.assetId, held.token), mustChange: true }
       const outcome = await database.write([remove, ...free])
-      // Not removed means that a commit which seemed to fail was written after all: its bytes stay.
-      if (outcome.written) await writer.discard()
+      const isKept = !outcome.written && (await findPublicFile(database, held.assetId)) !== null
+      if (!isKept) await writer.discard()
     } catch (error) {
       onTrouble('an upload could not be taken back yet', error)
     } finally {
@@ -172,6 +183,7 @@ function openReservation(options: ReservationOptions, held: Held, onEnd: () => v
         }
         steps.push(keepAnswer(database, held.key, held.token, kept))
       }
+      commitTried = true
       const outcome = await database.write(steps)
       if (!outcome.written) throw takenOver()
       onEnd()

@@ -1,13 +1,5 @@
 /** Which other origins a browser may let read our answers (the Fetch standard, "CORS protocol"). */
-
-export type CorsHeaders = Record<string, string>
-
-export interface Cors {
-  /** For every answer. `Vary` stands there whether or not this origin is allowed: a cache must tell them apart. */
-  headers(origin: string | undefined): CorsHeaders
-  /** For a preflight; null where it is to be answered like any other OPTIONS. */
-  preflight(origin: string | undefined, methods: readonly string[]): CorsHeaders | null
-}
+import type { Cors } from '../http/edge.ts'
 
 const allowedHeaders = 'x-api-key, authorization, content-type, idempotency-key'
 const exposedHeaders = 'X-Request-Id, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy'

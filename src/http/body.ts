@@ -62,10 +62,11 @@ export function readBody(request: IncomingMessage, pace: Pace, reader: BodyReade
         const wait = reader.onSlice(slice)
         if (wait === undefined) return
         waitingForUs = true
+        const since = performance.now()
         request.pause()
         wait.then(() => {
           waitingForUs = false
-          guard.count(0)
+          guard.forgive(since)
           request.resume()
         }, finish)
       } catch (error) {
@@ -108,6 +109,12 @@ function watchPace(pace: Pace, onSlow: (fault: Fault) => void, waitingForUs: () 
     count(bytes: number): void {
       lastByteAt = performance.now()
       windowBytes += bytes
+    },
+    /** The time since then was ours. */
+    forgive(sinceMs: number): void {
+      const now = performance.now()
+      lastByteAt = now
+      windowStart += now - Math.max(sinceMs, windowStart)
     },
     stop: () => clearInterval(timer),
   }

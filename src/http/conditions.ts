@@ -72,10 +72,30 @@ function lists(header: string, etag: string, comparison: 'strong' | 'weak'): boo
   })
 }
 
-/** IMF-fixdate alone is accepted: the two obsolete forms come from no client of today. */
+const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
+
+/** The three forms of section 5.6.7: IMF-fixdate, and two obsolete ones that a recipient must still read. */
+const dateForms = [
+  /^[A-Z][a-z]{2}, (?<day>\d{2}) (?<month>[A-Z][a-z]{2}) (?<year>\d{4}) (?<time>\d{2}:\d{2}:\d{2}) GMT$/,
+  /^[A-Z][a-z]{5,8}, (?<day>\d{2})-(?<month>[A-Z][a-z]{2})-(?<year>\d{2}) (?<time>\d{2}:\d{2}:\d{2}) GMT$/,
+  /^[A-Z][a-z]{2} (?<month>[A-Z][a-z]{2}) (?<day>[ \d]\d) (?<time>\d{2}:\d{2}:\d{2}) (?<year>\d{4})$/,
+]
+
 function httpDate(text: string | undefined): number | null {
-  if (text === undefined || !/^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(text))
-    return null
-  const ms = Date.parse(text)
-  return Number.isNaN(ms) ? null : ms
+  const found = dateForms.map((form) => form.exec(text ?? '')?.groups).find((groups) => groups !== undefined)
+  if (found === undefined) return null
+  const { day = '', month = '', year = '', time = '' } = found
+  const monthNumber = String(months.indexOf(month) + 1).padStart(2, '0')
+  const iso = `${fullYear(year)}-${monthNumber}-${day.replace(' ', '0')}T${time}.000Z`
+  const ms = Date.parse(iso)
+  // A day that the month does not have would be read as one of the next month.
+  return Number.isNaN(ms) || new Date(ms).toISOString() !== iso ? null : ms
+}
+
+/** Two digits are a year of this century, unless that is more than 50 years ahead (section 5.6.7). */
+function fullYear(year: string): string {
+  if (year.length === 4) return year
+  const thisYear = new Date().getUTCFullYear()
+  const near = thisYear - (thisYear % 100) + Number(year)
+  return String(near > thisYear + 50 ? near - 100 : near)
 }

@@ -11,7 +11,6 @@ import Fastify, {
   LogController,
 } from 'fastify'
 import { ClientLeft, Fault } from '../errors.ts'
-import type { Cors } from '../gate/cors.ts'
 import type { Caller } from '../principal.ts'
 import { type Exchange, logExchange, newExchange } from './exchange.ts'
 import { checkFraming } from './framing.ts'
@@ -31,6 +30,14 @@ export type Route = {
   /** The gates, in their order; gives the caller, or null where the route is public. */
   admit(request: FastifyRequest, reply: FastifyReply): Promise<Caller | null>
   handle(request: FastifyRequest, reply: FastifyReply, caller: Caller | null): Promise<unknown>
+}
+
+/** Which other origins may read our answers; `gate/cors.ts` decides. */
+export interface Cors {
+  /** For every answer. `Vary` stands there whether or not this origin is allowed: a cache must tell them apart. */
+  headers(origin: string | undefined): Record<string, string>
+  /** For a preflight; null where it is to be answered like any other OPTIONS. */
+  preflight(origin: string | undefined, methods: readonly string[]): Record<string, string> | null
 }
 
 export type EdgeOptions = {

@@ -45,7 +45,7 @@ export function toProblem(fault: Fault, docsUrl: string): Problem {
 /** Whatever was thrown, as a fault that may be shown. What we did not foresee tells nothing of the inside. */
 export function toFault(error: unknown): Fault {
   if (error instanceof Fault) return error
-  const { code, statusCode } = error as { code?: unknown; statusCode?: unknown }
+  const { code, statusCode } = Object(error) as { code?: unknown; statusCode?: unknown }
   if (typeof code === 'string' && code.startsWith('FST_') && statusCode !== 500) {
     return new HttpFault(
       typeof statusCode === 'number' ? statusCode : 400,

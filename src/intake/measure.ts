@@ -3,6 +3,8 @@ import { createHash } from 'node:crypto'
 import { type Fault, fileFault } from '../errors.ts'
 
 export interface Measure {
+  /** How many bytes more are within the limit. */
+  readonly room: number
   /** @throws {Fault} `file_too_large` with the first byte above the limit */
   write(slice: Buffer): void
   /** @throws {Fault} `empty_file` */
@@ -14,6 +16,9 @@ export function createMeasure(maxBytes: number): Measure {
   const hash = createHash('sha256')
   let sizeBytes = 0
   return {
+    get room() {
+      return maxBytes - sizeBytes
+    },
     write(slice) {
       sizeBytes += slice.length
       if (sizeBytes > maxBytes) throw fileTooLarge(maxBytes)

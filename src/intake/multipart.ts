@@ -7,8 +7,7 @@
  */
 import { type Fault, fileFault } from '../errors.ts'
 import { parseHeaderValue } from './header-value.ts'
-
-export type PartHead = { name: string; fileName: string | null; contentType: string | null }
+import { malformed, type PartHead, parsePartHead } from './part-head.ts'
 
 export type PartHandlers = {
   onPart(head: PartHead): void
@@ -107,7 +106,12 @@ export function createMultipartReader(boundary: string, handlers: PartHandlers):
       }
     }
     if (matched === 0 && at < slice.length) {
-      const found = slice.indexOf(pattern, at)
+      let found = slice.indexOf(pattern, at)
+      // A line that only begins like a boundary stays within its slice: in pieces of their own, 30 MB of them cost
+      // 5 s where plain data costs 30 ms.
+      while (found >= 0 && isData(slice, found + pattern.length)) {
+        found = slice.indexOf(pattern, found + pattern.length)
+      }
       if (found >= 0) {
         emit(slice.subarray(at, found))
         matched = pattern.length
@@ -236,6 +240,16 @@ export function createMultipartReader(boundary: string, handlers: PartHandlers):
   }
 }
 
+/** True where the bytes behind a pattern, in the same slice, show that it is no delimiter. */
+function isData(slice: Buffer, behind: number): boolean {
+  if (slice[behind] === DASH) return behind + 1 < slice.length && slice[behind + 1] !== DASH
+  let at = behind
+  while (at - behind < maxPaddingBytes && (slice[at] === SPACE || slice[at] === TAB)) at++
+  // Cut off here, or too much padding: decided byte by byte.
+  if (at - behind === maxPaddingBytes || at + 1 >= slice.length) return false
+  return slice[at] !== CR || slice[at + 1] !== LF
+}
+
 /** How many of the last bytes of `slice` (from `from` on) are the first bytes of `pattern`. */
 function matchAtEnd(slice: Buffer, from: number, pattern: Buffer): number {
   // The pattern's only CR is its first byte, so just the last CR of the slice can begin it.
@@ -246,52 +260,12 @@ function matchAtEnd(slice: Buffer, from: number, pattern: Buffer): number {
   return ending.subarray(cr).equals(pattern.subarray(0, bytes)) ? bytes : 0
 }
 
-function parsePartHead(block: Buffer): PartHead {
-  let disposition: string | null = null
-  let contentType: string | null = null
-  for (const line of decode(block).split('\r\n')) {
-    if (line === '') continue
-    const colon = line.indexOf(':')
-    const name = line.slice(0, Math.max(0, colon)).toLowerCase()
-    if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name) || /[\0\r\n]/.test(line)) {
-      throw malformed('a part has a header line that is none')
-    }
-    const value = line.slice(colon + 1).trim()
-    if (name === 'content-disposition') {
-      if (disposition !== null) throw malformed('a part has two Content-Disposition headers')
-      disposition = value
-    } else if (name === 'content-type') {
-      if (contentType !== null) throw malformed('a part has two Content-Type headers')
-      contentType = value
-    }
-  }
-  const parsed = disposition === null ? null : parseHeaderValue(disposition)
-  const name = parsed?.parameters.get('name')
-  if (parsed?.value !== 'form-data' || name === undefined) {
-    throw malformed('a part has no header Content-Disposition: form-data; name="…"')
-  }
-  return { name, fileName: parsed.parameters.get('filename') ?? null, contentType }
-}
-
-/** Header bytes are UTF-8 by RFC 7578 section 5.1.2; what is not comes from old clients, as Latin-1. */
-function decode(block: Buffer): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(block)
-  } catch {
-    return block.toString('latin1')
-  }
-}
-
 /** @param saw what came instead of a part named `file` */
 export function missingFile(saw: string): Fault {
   return fileFault(
     'missing_file',
     `File is required. Upload a file using multipart/form-data. We saw ${saw}; send one part named "file".`,
   )
-}
-
-function malformed(what: string): Fault {
-  return fileFault('malformed_multipart', `The multipart body cannot be read: ${what}.`)
 }
 
 function shorten(text: string): string {

@@ -6,7 +6,8 @@ import type { Inspection, MediaType } from '../asset.ts'
 import { Fault, fileFault } from '../errors.ts'
 import { createInspector } from './container/inspector.ts'
 import { createMeasure } from './measure.ts'
-import { createMultipartReader, missingFile, type PartHead } from './multipart.ts'
+import { createMultipartReader, missingFile } from './multipart.ts'
+import type { PartHead } from './part-head.ts'
 
 export type ReceivedFile = Inspection & { name: string | null; sizeBytes: number; sha256: string }
 
@@ -61,8 +62,9 @@ export function createFileReceiver(boundary: string, limits: ReceiveLimits, sink
     },
     onData(slice) {
       if (!inFile) return countField(slice.length)
+      // What is within the limit is looked at first: which fault is told must not hang on how the bytes were cut.
+      inspector.write(slice.subarray(0, measure.room))
       measure.write(slice)
-      inspector.write(slice)
       wait = sink.write(slice) ?? wait
     },
     onPartEnd() {
