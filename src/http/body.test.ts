@@ -206,25 +206,30 @@ test('what the reader throws, or its promise rejects with, ends it; no more is r
   }
 })
 
-test('a broken framing of the body is told to its reader', async () => {
-  const fault = new Fault('invalid_parameter', 'x')
-  const { stream, socket, request } = fakeRequest()
-  assert.equal(failBody(socket, fault), false, 'nobody reads yet')
-  const seen = reading(request)
-  stream.push(Buffer.alloc(5))
-  await streamEvents()
-  assert.equal(failBody(socket, fault), true)
-  await streamEvents()
-  assert.equal(seen.ended, fault)
-  assert.equal(failBody(socket, fault), false, 'nobody reads any more')
-})
+for (const when of ['before', 'while'] as const) {
+  test(`a broken framing of the body is told to its reader, ${when} it reads`, async () => {
+    const fault = new Fault('invalid_parameter', 'x')
+    const { stream, request } = fakeRequest()
+    stream.push(Buffer.alloc(5))
+    if (when === 'before') failBody(request, fault, false)
+    const seen = reading(request)
+    await streamEvents()
+    if (when === 'while') failBody(request, fault, false)
+    await streamEvents()
+    assert.equal(seen.ended, fault)
+    assert.equal(seen.bytes, 5, 'what came before the fault is read')
+  })
+}
 
-test('a broken framing behind the closing boundary takes nothing back', async () => {
-  const { socket, request } = fakeRequest()
-  const seen = reading(request, { isWhole: () => true })
-  assert.equal(failBody(socket, new Fault('invalid_parameter', 'x')), true)
-  await streamEvents()
-  assert.equal(seen.ended, 'whole')
+test('a fault behind the closing boundary takes nothing back; one within the chunks does', async () => {
+  const fault = new Fault('invalid_parameter', 'x')
+  for (const behindBody of [true, false]) {
+    const { request } = fakeRequest()
+    const seen = reading(request, { isWhole: () => true })
+    failBody(request, fault, behindBody)
+    await streamEvents()
+    assert.equal(seen.ended, behindBody ? 'whole' : fault)
+  }
 })
 
 test('the timer stops with the body', async (context) => {

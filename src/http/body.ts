@@ -3,7 +3,6 @@
  * upload on a slow line may take an hour, one that stalls may not take a minute.
  */
 import type { IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
 import { ClientLeft, Fault } from '../errors.ts'
 
 export type Pace = {
@@ -20,17 +19,17 @@ export type BodyReader = {
   isWhole(): boolean
 }
 
-/** Readers in progress, for faults that are found in the framing and not in the body itself. */
-const inProgress = new WeakMap<Socket, (fault: Fault) => void>()
+/** Requests whose body is broken off by a fault of its framing: what came before it may still be read. */
+const broken = new WeakMap<IncomingMessage, { fault: Fault; behindBody: boolean }>()
+const readers = new WeakMap<IncomingMessage, () => void>()
 
 /**
- * Tells the reader of this connection's body, if one runs, that the framing of the body is broken.
- * @returns false where nobody reads
+ * Tells the reader of the body, whether it runs already or is still to come, that the framing is broken.
+ * @param behindBody the fault does no harm to a body that is whole by its own closing boundary
  */
-export function failBody(socket: Socket, fault: Fault): boolean {
-  const fail = inProgress.get(socket)
-  fail?.(fault)
-  return fail !== undefined
+export function failBody(request: IncomingMessage, fault: Fault, behindBody: boolean): void {
+  broken.set(request, { fault, behindBody })
+  readers.get(request)?.()
 }
 
 /**
@@ -49,7 +48,7 @@ export function readBody(request: IncomingMessage, pace: Pace, reader: BodyReade
 
     const finish = (error?: unknown): void => {
       guard.stop()
-      inProgress.delete(request.socket)
+      readers.delete(request)
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose)
       // From here on whoever answers decides what becomes of bytes that still come.
       request.pause()
@@ -60,25 +59,35 @@ export function readBody(request: IncomingMessage, pace: Pace, reader: BodyReade
       guard.count(slice.length)
       try {
         const wait = reader.onSlice(slice)
-        if (wait === undefined) return
+        if (wait === undefined) {
+          endIfBroken()
+          return
+        }
         waitingForUs = true
         const since = performance.now()
         request.pause()
         wait.then(() => {
           waitingForUs = false
           guard.forgive(since)
+          endIfBroken()
           request.resume()
         }, finish)
       } catch (error) {
         finish(error)
       }
     }
+    const endIfBroken = (): void => {
+      const end = broken.get(request)
+      if (end === undefined || waitingForUs || request.readableLength > 0) return
+      finish(end.behindBody && reader.isWhole() ? undefined : end.fault)
+    }
     const onEnd = (): void => finish()
     const onClose = (): void => finish(reader.isWhole() ? undefined : new ClientLeft())
 
     if (request.destroyed && !request.readableEnded) return onClose()
-    inProgress.set(request.socket, (fault) => finish(reader.isWhole() ? undefined : fault))
+    readers.set(request, endIfBroken)
     request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose)
+    endIfBroken()
   })
 }
 

@@ -2,6 +2,8 @@
  * Fastify, as we run it: it finds the route; everything a client can see beside a handler's own answer is done
  * here, once for all routes: request ids, framing, the error envelope, refusals that are heard, and the log.
  */
+import { METHODS } from 'node:http'
+import { Readable } from 'node:stream'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -15,8 +17,8 @@ import type { Caller } from '../principal.ts'
 import { type Exchange, logExchange, newExchange } from './exchange.ts'
 import { checkFraming } from './framing.ts'
 import { hasUnreadBody, type Linger } from './linger.ts'
-import { toFault, toProblem } from './problem.ts'
-import { closeAfterAnswer, expectationOf, type HttpServer } from './server.ts'
+import { type Problem, toFault, toProblem } from './problem.ts'
+import { closeAfterAnswer, expectationOf, type HttpServer, isClosing } from './server.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -56,7 +58,7 @@ export type EdgeOptions = {
 }
 
 export interface Edge {
-  /** Resolves when no request is under way. */
+  /** Resolves when no request is under way, and no work for one. */
   idle(): Promise<void>
 }
 
@@ -73,7 +75,8 @@ export async function openEdge(options: EdgeOptions): Promise<Edge> {
     clientErrorHandler: () => {}, // done in server.ts, for requests that never get here
     frameworkErrors: (error, request, reply) => {
       begin(options, request, reply, active)
-      fail(options, toFault(error), request, reply)
+      const problem = noteFault(options, toFault(error), request, reply)
+      ;(reply as FastifyReply).send(beHeard(options, request, reply, problem.body)) // no hook runs for these
     },
     serverFactory: (handler) => {
       options.http.serve(handler)
@@ -82,8 +85,8 @@ export async function openEdge(options: EdgeOptions): Promise<Edge> {
   }) as unknown as FastifyInstance
   app.decorateRequest('exchange', null as unknown as Exchange)
   // Bodies are read by the doors themselves, as streams; Fastify is to leave them alone.
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, _body, done) => done(null))
+  // Added again as methods without a body, none of them is looked at; and each is 405 where its path exists.
+  for (const method of METHODS) app.addHttpMethod(method)
 
   app.addHook('onRequest', async (request, reply) => {
     begin(options, request, reply, active)
@@ -94,12 +97,12 @@ export async function openEdge(options: EdgeOptions): Promise<Edge> {
   app.setNotFoundHandler(async () => {
     throw new Fault('resource_not_found', 'There is nothing at this address. See /docs for what there is.')
   })
-  addRoutes(app, options)
+  addRoutes(app, options, active)
   await app.ready()
   return { idle: active.idle }
 }
 
-function addRoutes(app: FastifyInstance, { routes, cors }: EdgeOptions): void {
+function addRoutes(app: FastifyInstance, { routes, cors }: EdgeOptions, active: Active): void {
   for (const path of new Set(routes.map((route) => route.path))) {
     const here = routes.filter((route) => route.path === path)
     for (const route of here) {
@@ -109,7 +112,11 @@ function addRoutes(app: FastifyInstance, { routes, cors }: EdgeOptions): void {
         onRequest: async (request, reply) => {
           request.exchange.caller = await route.admit(request, reply)
         },
-        handler: (request, reply) => route.handle(request, reply, request.exchange.caller),
+        handler: async (request, reply) => {
+          // An upload that is cut off goes on, without its connection, until it has taken itself back.
+          const ended = active.start()
+          return route.handle(request, reply, request.exchange.caller).finally(ended)
+        },
       })
     }
     const allowed = here.flatMap(methodsOf)
@@ -158,10 +165,19 @@ function fail(options: EdgeOptions, error: unknown, request: FastifyRequest, rep
     request.raw.destroy()
     return
   }
-  const fault = toFault(error)
+  reply.send(noteFault(options, toFault(error), request, reply).body)
+}
+
+function noteFault(
+  options: EdgeOptions,
+  fault: Fault,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Problem {
   request.exchange.fault = fault
   const problem = toProblem(fault, options.docsUrl())
-  reply.code(problem.status).headers(problem.headers).send(problem.body)
+  reply.code(problem.status).headers(problem.headers)
+  return problem
 }
 
 /** Closes after an answer that comes before the request is whole, but only once the client can have read it. */
@@ -171,11 +187,18 @@ function beHeard(
   reply: FastifyReply,
   payload: unknown,
 ): unknown {
-  if (options.isDraining()) reply.header('connection', 'close')
+  if (options.isDraining() || isClosing(request.raw)) reply.header('connection', 'close')
   if (!hasUnreadBody(request.raw)) return payload
   closeAfterAnswer(request.raw)
+  reply.header('connection', 'close')
+  const bodiless = request.method === 'HEAD' || reply.statusCode === 204 || reply.statusCode === 304
+  if (payload instanceof Readable || bodiless) {
+    // A file, or headers alone: what the client still sends is dropped for as long as the answer takes.
+    request.raw.resume()
+    return payload
+  }
   const bytes = Buffer.from(typeof payload === 'string' || Buffer.isBuffer(payload) ? payload : '')
-  reply.header('connection', 'close').header('content-length', bytes.length)
+  reply.header('content-length', bytes.length)
   return options.linger.answer(request.raw, bytes)
 }
 

@@ -51,6 +51,10 @@ export function checkFraming(request: IncomingMessage, expectation: Expectation)
     throw new HttpFault(400, 'The request target must be a path that begins with a slash.')
   }
   const coding = request.headers['transfer-encoding']
+  if (coding !== undefined && !/(^|,)[ \t]*chunked[ \t]*$/i.test(coding)) {
+    // RFC 9112 section 6.3: then nobody can tell where the body ends.
+    throw new HttpFault(400, 'The last transfer coding must be chunked.')
+  }
   if (coding !== undefined && coding.trim().toLowerCase() !== 'chunked') {
     throw new HttpFault(501, 'The only transfer coding that is understood is chunked.')
   }
@@ -77,5 +81,5 @@ export function countFields(rawHeaders: readonly string[]): Record<string, numbe
 }
 
 function isOriginForm(target: string): boolean {
-  return target.startsWith('/') || target === '*'
+  return target.startsWith('/')
 }

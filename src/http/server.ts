@@ -41,8 +41,13 @@ export function closeAfterAnswer(request: IncomingMessage): void {
   closing.add(request.socket)
 }
 
+/** True where the answer must say `Connection: close`: nothing after it is carried out. */
+export function isClosing(request: IncomingMessage): boolean {
+  return closing.has(request.socket) || request.socket.readableEnded
+}
+
 export function createHttpServer(options: ServerOptions): HttpServer {
-  let handle: Handler = refuseWhileStarting
+  let handle: Handler = (request, response) => refuseWhileStarting(options, request, response)
   const server = createServer({
     maxHeaderSize: 16 * 1024,
     headersTimeout: 20_000,
@@ -59,7 +64,7 @@ export function createHttpServer(options: ServerOptions): HttpServer {
   const accept = (expectation: Expectation) => (request: IncomingMessage, response: ServerResponse) => {
     if (closing.has(request.socket)) return void request.socket.destroy()
     expectations.set(request, expectation)
-    track(request.socket, response)
+    track(request, response)
     handle(request, response)
   }
   server.on('request', accept('none'))
@@ -82,30 +87,51 @@ export function createHttpServer(options: ServerOptions): HttpServer {
   }
 }
 
-function refuseWhileStarting(_request: IncomingMessage, response: ServerResponse): void {
-  response.writeHead(503, { 'retry-after': '1', connection: 'close' }).end()
+function refuseWhileStarting(
+  options: ServerOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  const requestId = options.newRequestId()
+  const fault = new Fault('service_unavailable', 'The service is starting. Retry shortly.', {
+    retryAfterSeconds: 1,
+  })
+  const { status, headers, body } = toProblem(fault, options.docsUrl())
+  options.onRefused({ requestId, fault, status, address: request.socket.remoteAddress })
+  response.writeHead(status, { ...headers, 'x-request-id': requestId, connection: 'close' }).end(body)
 }
 
-/** The answer that is under way on a connection, if one is. */
-const answering = new WeakMap<Socket, ServerResponse>()
+/** The newest request on a connection, until it is answered: the one that the parser's faults are about. */
+const answering = new WeakMap<Socket, { request: IncomingMessage; response: ServerResponse }>()
 
-function track(socket: Socket, response: ServerResponse): void {
-  answering.set(socket, response)
+/** The client closed its side, or its trailers have a length: neither changes a body that was whole before. */
+const behindBody = new Set(['HPE_INVALID_EOF_STATE', 'HPE_INVALID_CONTENT_LENGTH'])
+
+/** Connections whose bytes are no longer HTTP. */
+const failed = new WeakSet<Socket>()
+
+function track(request: IncomingMessage, response: ServerResponse): void {
+  const { socket } = request
+  answering.set(socket, { request, response })
   response.once('close', () => {
-    if (answering.get(socket) === response) answering.delete(socket)
+    if (answering.get(socket)?.response === response) answering.delete(socket)
   })
 }
 
 function onClientError(options: ServerOptions, error: NodeJS.ErrnoException, socket: Socket): void {
   closing.add(socket)
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  if (error.code === 'ECONNRESET') return void socket.destroy()
+  // Whatever comes behind the fault is one again: it is read and dropped, so that the answer is heard.
+  if (failed.has(socket)) return
+  if (!socket.writable) return void socket.destroy()
+  failed.add(socket)
   const fault = parserFault(error)
-  if (failBody(socket, fault)) return
-  const response = answering.get(socket)
-  if (response !== undefined) {
-    // The fault is behind a request that is whole: that one gets its answer, then the connection ends.
+  const current = answering.get(socket)
+  if (current !== undefined) {
+    // The fault is in the body of the request under way, or behind it: it gets its answer, then the connection ends.
+    const { request, response } = current
     if (response.headersSent) response.once('finish', () => socket.destroySoon())
-    else response.setHeader('connection', 'close')
+    else if (!request.complete) failBody(request, fault, behindBody.has(error.code ?? ''))
     return
   }
   refuse(options, socket, fault, socket.remoteAddress)
@@ -139,6 +165,7 @@ function refuse(options: ServerOptions, socket: Socket, fault: Fault, address: s
     connection: 'close',
   }
   const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}`)
+  socket.on('error', () => {}) // after CONNECT nobody else listens: a client that resets would end the process
   socket.end([`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...lines, '', body].join('\r\n'))
   socket.resume()
   const timer = setTimeout(() => socket.destroy(), 2_000)

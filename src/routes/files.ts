@@ -1,4 +1,5 @@
 /** `GET /files/<asset_id>.<ext>`: the public URL of an asset, made so that a browser cannot be turned against us. */
+import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { mediaTypes, publicFileName } from '../asset.ts'
 import type { Blobs } from '../assets/blobs.ts'
@@ -47,28 +48,25 @@ export function createFileRoute({ database, blobs }: FileRoutesOptions) {
       reply.header('content-range', `bytes */${found.size_bytes}`)
       throw new HttpFault(416, `The file has ${found.size_bytes} bytes, and the range lies outside of them.`)
     }
-    reply.code(selection.status).headers(fileHeaders(name, found, etag))
-    if (selection.status === 304) return reply.send()
-    if (selection.status === 200) return sendBytes(request, reply, found, 0, found.size_bytes - 1)
-    reply.header('content-range', `bytes ${selection.start}-${selection.end}/${found.size_bytes}`)
-    return sendBytes(request, reply, found, selection.start, selection.end)
+    const headers = fileHeaders(name, found, etag)
+    if (selection.status === 304) return reply.code(304).headers(headers).send()
+    const [start, end] =
+      selection.status === 206 ? [selection.start, selection.end] : [0, found.size_bytes - 1]
+    const bytes = request.method === 'HEAD' ? undefined : await openBytes(found, start, end)
+    if (bytes !== undefined) request.exchange.bytes = end - start + 1
+    // Only now: an error that comes before must not look like the file.
+    reply.code(selection.status).headers({ ...headers, 'content-length': end - start + 1 })
+    if (selection.status === 206) reply.header('content-range', `bytes ${start}-${end}/${found.size_bytes}`)
+    return reply.send(bytes)
   }
 
-  async function sendBytes(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    found: PublicFile,
-    start: number,
-    end: number,
-  ) {
-    if (request.method === 'HEAD') return reply.header('content-length', end - start + 1).send()
+  async function openBytes(found: PublicFile, start: number, end: number): Promise<Readable> {
     const blob = await blobs.open(found.blob_key)
     if (blob === null || blob.sizeBytes !== found.size_bytes) {
       await blob?.close()
       throw new Error(`the blob ${found.blob_key} is missing or not of the size that was recorded`)
     }
-    request.exchange.bytes = end - start + 1
-    return reply.header('content-length', end - start + 1).send(blob.stream(start, end))
+    return blob.stream(start, end)
   }
 }
 

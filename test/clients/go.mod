@@ -1,0 +1,3 @@
+module assetd.test/upload
+
+go 1.21
