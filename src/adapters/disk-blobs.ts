@@ -9,7 +9,7 @@ import type { Blob, Blobs, BlobWriter } from '../assets/blobs.ts'
 import { Fault } from '../errors.ts'
 
 /** Slices are gathered up to this size for one write: fewer calls, while the body is still arriving. */
-const gatherBytes = 512 * 1024
+const gatherBytes = 256 * 1024
 
 /** @param dir the folder for `incoming/` and `blobs/`, both made here */
 export async function createDiskBlobs(dir: string): Promise<Blobs> {

@@ -18,7 +18,7 @@ import { type Exchange, logExchange, newExchange } from './exchange.ts'
 import { checkFraming } from './framing.ts'
 import { hasUnreadBody, type Linger } from './linger.ts'
 import { type Problem, toFault, toProblem } from './problem.ts'
-import { closeAfterAnswer, expectationOf, type HttpServer, isClosing } from './server.ts'
+import { closeAfterAnswer, expectationOf, type Handler, type HttpServer, isClosing } from './server.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -65,6 +65,7 @@ export interface Edge {
 /** Makes the routes answer on the server. */
 export async function openEdge(options: EdgeOptions): Promise<Edge> {
   const active = trackActive()
+  let handleRequest: Handler | null = null
   const app = Fastify({
     loggerInstance: options.log,
     logController: new LogController({ disableRequestLogging: true }), // one line a request: logExchange
@@ -79,7 +80,7 @@ export async function openEdge(options: EdgeOptions): Promise<Edge> {
       ;(reply as FastifyReply).send(beHeard(options, request, reply, problem.body)) // no hook runs for these
     },
     serverFactory: (handler) => {
-      options.http.serve(handler)
+      handleRequest = handler
       return options.http.server
     },
   }) as unknown as FastifyInstance
@@ -99,6 +100,8 @@ export async function openEdge(options: EdgeOptions): Promise<Edge> {
   })
   addRoutes(app, options, active)
   await app.ready()
+  if (handleRequest === null) throw new Error('Fastify has asked for no server')
+  options.http.serve(handleRequest) // only now: requests that came early are carried out at once
   return { idle: active.idle }
 }
 

@@ -10,7 +10,7 @@ import { failBody } from './body.ts'
 import { type Expectation, HttpFault } from './framing.ts'
 import { toProblem } from './problem.ts'
 
-export type Handler = (request: IncomingMessage, response: ServerResponse) => void
+export type Handler = (request: IncomingMessage, response: ServerResponse) => unknown
 
 export type ServerOptions = {
   newRequestId(): string
@@ -22,7 +22,7 @@ export type ServerOptions = {
 
 export interface HttpServer {
   readonly server: Server
-  /** Requests go to `handler` from now on; earlier ones are told to come again. */
+  /** Requests go to `handler` from now on, those first that came before and wait. */
   serve(handler: Handler): void
 }
 
@@ -47,7 +47,8 @@ export function isClosing(request: IncomingMessage): boolean {
 }
 
 export function createHttpServer(options: ServerOptions): HttpServer {
-  let handle: Handler = (request, response) => refuseWhileStarting(options, request, response)
+  const early: Parameters<Handler>[] = []
+  let handle: Handler = (...exchange) => early.push(exchange)
   const server = createServer({
     maxHeaderSize: 16 * 1024,
     headersTimeout: 20_000,
@@ -83,22 +84,9 @@ export function createHttpServer(options: ServerOptions): HttpServer {
     server,
     serve(handler) {
       handle = handler
+      for (const exchange of early.splice(0)) handler(...exchange)
     },
   }
-}
-
-function refuseWhileStarting(
-  options: ServerOptions,
-  request: IncomingMessage,
-  response: ServerResponse,
-): void {
-  const requestId = options.newRequestId()
-  const fault = new Fault('service_unavailable', 'The service is starting. Retry shortly.', {
-    retryAfterSeconds: 1,
-  })
-  const { status, headers, body } = toProblem(fault, options.docsUrl())
-  options.onRefused({ requestId, fault, status, address: request.socket.remoteAddress })
-  response.writeHead(status, { ...headers, 'x-request-id': requestId, connection: 'close' }).end(body)
 }
 
 /** The newest request on a connection, until it is answered: the one that the parser's faults are about. */

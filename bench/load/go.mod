@@ -1,0 +1,3 @@
+module assetd/bench/load
+
+go 1.21
