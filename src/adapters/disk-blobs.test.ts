@@ -148,7 +148,7 @@ test('I80: the writer asks to wait once a write runs and the next is full, and l
     taken += slice.length
   }
   assert.ok(wait instanceof Promise, 'never asked to wait')
-  assert.equal(taken, 1024 * KiB)
+  assert.equal(taken, 512 * KiB)
   assert.equal(writer.write(slice), wait, 'one promise for all that wait')
   await wait
   assert.equal(writer.write(slice), undefined)

@@ -8,8 +8,10 @@ import { join } from 'node:path'
 import type { Blob, Blobs, BlobWriter } from '../assets/blobs.ts'
 import { Fault } from '../errors.ts'
 
-/** Slices are gathered up to this size for one write: fewer calls, while the body is still arriving. */
-const gatherBytes = 256 * 1024
+/** Slices are copied together into blocks of this size: fewer writes, while the body is still arriving. */
+const blockBytes = 256 * 1024
+/** Unused blocks above this many, 8 MiB of them, go back to the system. */
+const keptBlocks = 32
 
 /** @param dir the folder for `incoming/` and `blobs/`, both made here */
 export async function createDiskBlobs(dir: string): Promise<Blobs> {
@@ -17,6 +19,7 @@ export async function createDiskBlobs(dir: string): Promise<Blobs> {
   const shardOf = (key: string): string => join(dir, 'blobs', key.slice(0, 2))
   await prepareFolders(dir, incoming)
   const madeShards = new Map<string, Promise<void>>()
+  const blocks = createBlockPool()
 
   const ensureShard = (shard: string): Promise<void> => {
     let made = madeShards.get(shard)
@@ -31,7 +34,7 @@ export async function createDiskBlobs(dir: string): Promise<Blobs> {
   return {
     create(key) {
       const shard = shardOf(key)
-      return createWriter(join(incoming, key), shard, join(shard, key), ensureShard)
+      return createWriter(join(incoming, key), shard, join(shard, key), ensureShard, blocks)
     },
     async open(key) {
       try {
@@ -66,30 +69,65 @@ async function prepareFolders(dir: string, incoming: string): Promise<void> {
   await syncFolder(dir)
 }
 
+type BlockPool = { take(): Buffer; give(used: Buffer[]): void }
+
+/** Blocks are used again, by whichever upload comes next: nothing of this is left to the garbage collector. */
+function createBlockPool(): BlockPool {
+  const free: Buffer[] = []
+  return {
+    take: () => free.pop() ?? Buffer.allocUnsafeSlow(blockBytes),
+    give(used) {
+      for (const view of used) {
+        if (free.length < keptBlocks) free.push(Buffer.from(view.buffer as ArrayBuffer))
+        else (view.buffer as ArrayBuffer).transfer(0)
+      }
+    },
+  }
+}
+
 function createWriter(
   path: string,
   shard: string,
   finalPath: string,
   ensureShard: (shard: string) => Promise<void>,
+  blocks: BlockPool,
 ): BlobWriter {
   let file: FileHandle | null = null
-  let gathered: Buffer[] = []
-  let gatheredBytes = 0
+  let block: Buffer | null = null
+  let filledBytes = 0
+  let full: Buffer[] = []
   let position = 0
   /** The write that runs now. One at a time: while it runs, the next slices gather. */
   let running: Promise<void> | null = null
   let waiting: Promise<void> | null = null
   let failure: Fault | null = null
 
+  const gather = (slice: Buffer): void => {
+    for (let at = 0; at < slice.length; ) {
+      block ??= blocks.take()
+      const copied = slice.copy(block, filledBytes, at)
+      at += copied
+      filledBytes += copied
+      if (filledBytes === block.length) endBlock()
+    }
+  }
+
+  const endBlock = (): void => {
+    if (block !== null) full.push(block.subarray(0, filledBytes))
+    block = null
+    filledBytes = 0
+  }
+
   const flush = async (): Promise<void> => {
-    const slices = gathered
-    gathered = []
-    gatheredBytes = 0
+    const slices = full
+    full = []
     try {
       file ??= await open(path, 'wx', 0o600)
       position += await writeAll(file, slices, position)
     } catch (error) {
       failure = storageFault(error)
+    } finally {
+      blocks.give(slices)
     }
   }
 
@@ -108,9 +146,8 @@ function createWriter(
   return {
     write(slice) {
       if (failure !== null) throw failure
-      gathered.push(slice)
-      gatheredBytes += slice.length
-      if (gatheredBytes < gatherBytes) return undefined
+      gather(slice)
+      if (full.length === 0) return undefined
       if (running === null) {
         startFlush()
         return undefined
@@ -124,6 +161,7 @@ function createWriter(
     async store() {
       await waiting
       await settle()
+      endBlock()
       if (failure === null) await flush()
       if (failure !== null || file === null) throw failure ?? storageFault(new Error('nothing was written'))
       const written = file
@@ -141,6 +179,9 @@ function createWriter(
       failure ??= storageFault(new Error('discarded'))
       await waiting
       await settle()
+      endBlock()
+      blocks.give(full)
+      full = []
       await file?.close().catch(() => {})
       file = null
       await rm(path, { force: true }).catch(() => {})

@@ -14,7 +14,7 @@ export interface Blobs {
 
 export interface BlobWriter {
   /**
-   * Takes the slice without copying it: the caller must not change it afterwards.
+   * The slice is good during the call alone: what is kept of it is a copy.
    * @returns a promise where the caller has to wait before it writes more
    * @throws {Fault} `service_unavailable` (disk full, I/O error), here or from `store`
    */

@@ -13,7 +13,10 @@ export type Pace = {
 }
 
 export type BodyReader = {
-  /** @returns a promise where no more may be read until it resolves */
+  /**
+   * The slice is good during the call alone: its memory is freed right after.
+   * @returns a promise where no more may be read until it resolves
+   */
   onSlice(slice: Buffer): Promise<void> | undefined
   /** True where the request is whole although the connection may be gone. */
   isWhole(): boolean
@@ -59,6 +62,7 @@ export function readBody(request: IncomingMessage, pace: Pace, reader: BodyReade
       guard.count(slice.length)
       try {
         const wait = reader.onSlice(slice)
+        free(slice)
         if (wait === undefined) {
           endIfBroken()
           return
@@ -89,6 +93,15 @@ export function readBody(request: IncomingMessage, pace: Pace, reader: BodyReade
     request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose)
     endIfBroken()
   })
+}
+
+/**
+ * Gives a slice's memory back at once. Left to the garbage collector, the slices of 32 MB cost a full collection or
+ * two (measured: a third of an upload's CPU). Node makes each slice of a body in memory of its own; what is not so
+ * is left alone.
+ */
+function free({ buffer, length }: Buffer): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === length) buffer.transfer(0)
 }
 
 /** Calls `onSlow` once the client is idle or too slow; time in which we made it wait does not count. */

@@ -11,7 +11,7 @@ import { malformed, type PartHead, parsePartHead } from './part-head.ts'
 
 export type PartHandlers = {
   onPart(head: PartHead): void
-  /** A piece of the body of the part last announced; a view, valid for as long as the caller keeps it. */
+  /** A piece of the body of the part last announced; a view that is good during the call alone. */
   onData(slice: Buffer): void
   onPartEnd(): void
   /** Bytes outside all parts: preamble and epilogue. */

@@ -13,7 +13,7 @@ export type ReceivedFile = Inspection & { name: string | null; sizeBytes: number
 
 export type ReceiveLimits = { maxFileBytes: number; allowedTypes: ReadonlySet<MediaType> }
 
-/** Takes the file's bytes; a returned promise asks the sender to wait. */
+/** Takes the file's bytes, each slice good during the call alone; a returned promise asks the sender to wait. */
 export type FileSink = { write(slice: Buffer): Promise<void> | undefined }
 
 export interface FileReceiver {
