@@ -2,7 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Database } from '../records/database.ts'
-import { syncFolder } from './disk-blobs.ts'
+import { syncFolder } from './disk-sync.ts'
 import { openSqlite } from './sqlite.ts'
 
 /** Something about the data folder stops us; the message is one line for a person. */

@@ -1,0 +1,167 @@
+/**
+ * Writes one blob: gathered in blocks while the body arrives, then fsynced, renamed, and its folder fsynced. Only
+ * then does the file count.
+ */
+import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import type { BlobWriter } from '../assets/blobs.ts'
+import type { Fault } from '../errors.ts'
+import { storageFault, syncFolder } from './disk-sync.ts'
+
+/** Slices are copied together into blocks of this size: fewer writes, while the body is still arriving. */
+const blockBytes = 256 * 1024
+/** Unused blocks above this many, 8 MiB of them, go back to the system. */
+const keptBlocks = 32
+
+export type BlockPool = { take(): Buffer; give(used: Buffer[]): void }
+
+/** Blocks are used again, by whichever upload comes next: nothing of this is left to the garbage collector. */
+export function createBlockPool(): BlockPool {
+  const free: Buffer[] = []
+  return {
+    take: () => free.pop() ?? Buffer.allocUnsafeSlow(blockBytes),
+    give(used) {
+      for (const view of used) {
+        if (free.length < keptBlocks) free.push(Buffer.from(view.buffer as ArrayBuffer))
+        else (view.buffer as ArrayBuffer).transfer(0)
+      }
+    },
+  }
+}
+
+export function createDiskWriter(
+  path: string,
+  shard: string,
+  finalPath: string,
+  ensureShard: (shard: string) => Promise<void>,
+  blocks: BlockPool,
+): BlobWriter {
+  let file: FileHandle | null = null
+  let block: Buffer | null = null
+  let filledBytes = 0
+  let full: Buffer[] = []
+  let position = 0
+  /** The write that runs now. One at a time: while it runs, the next slices gather. */
+  let running: Promise<void> | null = null
+  let waiting: Promise<void> | null = null
+  let failure: Fault | null = null
+
+  const gather = (slice: Buffer): void => {
+    for (let at = 0; at < slice.length; ) {
+      block ??= blocks.take()
+      const copied = slice.copy(block, filledBytes, at)
+      at += copied
+      filledBytes += copied
+      if (filledBytes === block.length) endBlock()
+    }
+  }
+
+  const endBlock = (): void => {
+    if (block !== null) full.push(block.subarray(0, filledBytes))
+    block = null
+    filledBytes = 0
+  }
+
+  const flush = async (): Promise<void> => {
+    const slices = full
+    full = []
+    try {
+      file ??= await open(path, 'wx', 0o600)
+      position += await writeAll(file, slices, position)
+    } catch (error) {
+      failure = storageFault(error)
+    } finally {
+      blocks.give(slices)
+    }
+  }
+
+  const startFlush = (): void => {
+    if (failure !== null) return
+    running = flush().finally(() => {
+      running = null
+    })
+  }
+
+  // Never rejects: a caller that fails for another reason may drop this promise. The failure shows in the next call.
+  const settle = async (): Promise<void> => {
+    while (running !== null) await running
+  }
+
+  return {
+    write(slice) {
+      if (failure !== null) throw failure
+      gather(slice)
+      if (full.length === 0) return undefined
+      if (running === null) {
+        startFlush()
+        return undefined
+      }
+      waiting ??= settle().then(() => {
+        waiting = null
+        startFlush()
+      })
+      return waiting
+    },
+    async store() {
+      await waiting
+      await settle()
+      endBlock()
+      if (failure === null) await flush()
+      if (failure !== null || file === null) throw failure ?? storageFault(new Error('nothing was written'))
+      const written = file
+      file = null
+      try {
+        await syncAndClose(written)
+        await ensureShard(shard)
+        await rename(path, finalPath)
+        await syncFolder(shard)
+      } catch (error) {
+        throw storageFault(error)
+      }
+    },
+    async discard() {
+      failure ??= storageFault(new Error('discarded'))
+      await waiting
+      await settle()
+      endBlock()
+      blocks.give(full)
+      full = []
+      await file?.close().catch(() => {})
+      file = null
+      await rm(path, { force: true }).catch(() => {})
+      await rm(finalPath, { force: true }).catch(() => {})
+    },
+  }
+}
+
+/** After a failed fsync the kernel may have dropped the pages: the file is given up, never synced again. */
+async function syncAndClose(file: FileHandle): Promise<void> {
+  try {
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** @returns the number of bytes written, which is all of them: a short write goes on where it stopped */
+async function writeAll(file: FileHandle, slices: Buffer[], position: number): Promise<number> {
+  const total = slices.reduce((sum, slice) => sum + slice.length, 0)
+  let written = 0
+  let rest = slices
+  while (written < total) {
+    const { bytesWritten } = await file.writev(rest, position + written)
+    if (bytesWritten === 0) throw new Error('the disk took no bytes')
+    written += bytesWritten
+    if (written < total) rest = dropBytes(rest, bytesWritten)
+  }
+  return total
+}
+
+function dropBytes(slices: Buffer[], bytes: number): Buffer[] {
+  let left = bytes
+  const rest: Buffer[] = []
+  for (const slice of slices) {
+    if (left < slice.length) rest.push(slice.subarray(left))
+    left = Math.max(0, left - slice.length)
+  }
+  return rest
+}
