@@ -8,6 +8,7 @@ import {
   assertError,
   baseline,
   chunked,
+  descriptors,
   type Expected,
   exchange,
   fileBody,
@@ -15,11 +16,18 @@ import {
   open,
   type RawAnswer,
   requestHead,
+  serverPid,
   type UploadRequest,
   uploadHead,
   uploadRequest,
 } from './raw-http.ts'
-import { contentsOf, eventually, type RunningService, startService } from './service.ts'
+import {
+  contentsOf,
+  eventually,
+  type RunningService,
+  startService,
+  upload as uploadByFetch,
+} from './service.ts'
 
 let service: RunningService
 /** One that nobody else talks to, for the one test that has to wait for a time limit. */
@@ -552,6 +560,50 @@ test('15: CONNECT, and a client that resets at once: the service lives', async (
   }
   await uploadOne()
   assert.equal(service.child.exitCode, null, `the launcher ${pid} runs`)
+})
+
+/** @returns the path of a public file, too large for the buffers of a connection */
+async function storeLarge(megabytes: number): Promise<string> {
+  const stored = await uploadByFetch(service, samples.wav({ sizeBytes: megabytes * 1024 * 1024 }))
+  const { data } = (await stored.json()) as { data: { url: string } }
+  return new URL(data.url).pathname
+}
+
+test('15: CONNECT behind requests that are not answered yet: no leak, no crash, no wrong answer', async () => {
+  const path = await storeLarge(4)
+  const get = requestHead(`GET ${path} HTTP/1.1`)
+  const before = baseline(service)
+  for (let wave = 0; wave < 4; wave++) {
+    await Promise.all(
+      Array.from({ length: 10 }, async () => {
+        const connection = await open(service)
+        connection.socket.pause()
+        await connection.send(get.repeat(5), requestHead('CONNECT a.test:443 HTTP/1.1'))
+        await new Promise((resolve) => setTimeout(resolve, 50))
+        connection.reset()
+      }),
+    )
+  }
+  await assertClean(service, before)
+  const connection = await open(service)
+  await connection.send(upload(), requestHead('CONNECT a.test:443 HTTP/1.1'))
+  const answer = await connection.answer().catch(() => null)
+  assert.notEqual(answer?.status, 405, 'the answer of CONNECT must not stand for that of the upload')
+  connection.reset()
+  await uploadOne()
+})
+
+test('82: pipelined requests are carried out one at a time', async () => {
+  const path = await storeLarge(8)
+  const before = baseline(service)
+  const connection = await open(service)
+  connection.socket.pause()
+  await connection.send(requestHead(`GET ${path} HTTP/1.1`).repeat(500))
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  const held = descriptors(serverPid(service)).length - before.descriptors
+  assert.ok(held <= 2, `one connection holds ${held} descriptors`)
+  connection.reset()
+  await assertClean(service, before)
 })
 
 test('15: an Upgrade that is not offered is ignored', async () => {

@@ -87,7 +87,7 @@ export async function openEdge(options: EdgeOptions): Promise<Edge> {
   app.decorateRequest('exchange', null as unknown as Exchange)
   // Bodies are read by the doors themselves, as streams; Fastify is to leave them alone.
   // Added again as methods without a body, none of them is looked at; and each is 405 where its path exists.
-  for (const method of METHODS) app.addHttpMethod(method)
+  for (const method of METHODS) app.addHttpMethod(method, { overrideExisting: true })
 
   app.addHook('onRequest', async (request, reply) => {
     begin(options, request, reply, active)

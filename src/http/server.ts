@@ -63,15 +63,26 @@ export function createHttpServer(options: ServerOptions): HttpServer {
   Object.assign(server, { httpAllowHalfOpen: true })
 
   const accept = (expectation: Expectation) => (request: IncomingMessage, response: ServerResponse) => {
-    if (closing.has(request.socket)) return void request.socket.destroy()
     expectations.set(request, expectation)
-    track(request, response)
-    handle(request, response)
+    const before = track(request, response)
+    // One at a time: a pipelined request waits for the answer before it. All at once, one segment of 64 KB could
+    // open hundreds of files.
+    const start = (): void => {
+      // The answer before this one said that it is the last: Node closes the connection behind it.
+      if (!closing.has(request.socket) && !request.socket.destroyed) handle(request, response)
+    }
+    if (before === undefined) start()
+    else before.once('close', start)
   }
   server.on('request', accept('none'))
   server.on('checkContinue', accept('continue'))
   server.on('checkExpectation', accept('unknown'))
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
+    if (answering.has(socket as Socket)) {
+      // Node has let go of the connection: what is under way could not be answered in its turn.
+      socket.on('error', () => {})
+      return void socket.destroy()
+    }
     const fault = new Fault('method_not_allowed', 'CONNECT is not offered here.', {
       details: { allowed_methods: ['GET', 'HEAD', 'POST'] },
     })
@@ -98,12 +109,15 @@ const behindBody = new Set(['HPE_INVALID_EOF_STATE', 'HPE_INVALID_CONTENT_LENGTH
 /** Connections whose bytes are no longer HTTP. */
 const failed = new WeakSet<Socket>()
 
-function track(request: IncomingMessage, response: ServerResponse): void {
+/** @returns the answer that is still to be given before this one, if there is one */
+function track(request: IncomingMessage, response: ServerResponse): ServerResponse | undefined {
   const { socket } = request
+  const before = answering.get(socket)?.response
   answering.set(socket, { request, response })
   response.once('close', () => {
     if (answering.get(socket)?.response === response) answering.delete(socket)
   })
+  return before
 }
 
 function onClientError(options: ServerOptions, error: NodeJS.ErrnoException, socket: Socket): void {
