@@ -221,7 +221,9 @@ describe('a running service', () => {
     const own = await startService()
     const { socket } = await beginUpload(own)
     socket.destroy()
-    await eventually(() => assert.ok(own.log().some((line) => line.client_left === true)))
+    await eventually(() =>
+      assert.ok(own.log().some((line) => line.client_left === true && line.address === '127.0.0.1')),
+    )
     await eventually(() => assert.deepEqual(contentsOf(own.dataDir).assets, []))
     await own.stop()
   })
@@ -311,6 +313,15 @@ describe('ending', () => {
     const again = await startService({ dataDir: service.dataDir })
     const { blobs, incoming, assets } = contentsOf(again.dataDir)
     assert.deepEqual({ blobs, incoming, assets }, { blobs: [], incoming: [], assets: [] })
+    await again.stop()
+  })
+
+  it('a start removes unfinished files that no row names', async () => {
+    const service = await startService()
+    await service.stop({ keepData: true })
+    writeFileSync(join(service.dataDir, 'incoming', 'left-behind'), 'bytes')
+    const again = await startService({ dataDir: service.dataDir })
+    assert.deepEqual(contentsOf(again.dataDir).incoming, [])
     await again.stop()
   })
 

@@ -3,7 +3,7 @@
  * (disk-writer.ts).
  */
 import { createReadStream } from 'node:fs'
-import { access, constants, type FileHandle, mkdir, open, rm } from 'node:fs/promises'
+import { access, constants, type FileHandle, mkdir, open, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Blob, Blobs } from '../assets/blobs.ts'
 import { storageFault, syncFolder } from './disk-sync.ts'
@@ -47,6 +47,9 @@ export async function createDiskBlobs(dir: string): Promise<Blobs> {
     async remove(key) {
       await rm(join(incoming, key), { force: true })
       await rm(join(shardOf(key), key), { force: true })
+    },
+    async removeUnfinished() {
+      for (const name of await readdir(incoming)) await rm(join(incoming, name), { force: true })
     },
     async assertUsable() {
       try {

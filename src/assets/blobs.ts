@@ -8,6 +8,8 @@ export interface Blobs {
   open(key: string): Promise<Blob | null>
   /** Removes the blob and whatever an unfinished `create` left of it; silent where there is nothing. */
   remove(key: string): Promise<void>
+  /** Removes whatever blobs were begun and never stored. Only for a start, while nobody writes. */
+  removeUnfinished(): Promise<void>
   /** @throws {Fault} `service_unavailable` where a blob could not be stored now */
   assertUsable(): Promise<void>
 }

@@ -20,6 +20,8 @@ export async function sweepAbandoned(database: Database, blobs: Blobs, serviceId
     await Promise.all(some.map(({ blob_key }) => blobs.remove(blob_key)))
     await database.write(some.map(({ asset_id, token }) => deletePending(database, asset_id, token)))
   }
+  // A file whose removal failed has no row any more.
+  await blobs.removeUnfinished()
   await database.write([freeAbandonedKeys(database, serviceId)])
   return abandoned.length
 }

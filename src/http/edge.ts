@@ -155,10 +155,11 @@ function begin(options: EdgeOptions, request: FastifyRequest, reply: FastifyRepl
   reply.headers(options.cors.headers(request.headers.origin))
   if (request.url.startsWith('/v3/')) reply.header('cache-control', 'no-store')
   const ended = active.start()
+  const address = request.ip // a connection that is gone no longer tells
   reply.raw.once('close', () => {
     ended()
     const route = request.routeOptions.url ?? null
-    logExchange(options.log, exchange, request.raw, reply.raw, { route, address: request.ip })
+    logExchange(options.log, exchange, request.raw, reply.raw, { route, address })
   })
 }
 
