@@ -104,8 +104,7 @@ async function openService(
     reservations,
     limits: { maxFileBytes: config.maxFileBytes, allowedTypes: config.allowedTypes },
     pace: { idleSeconds: config.bodyIdleSeconds, minBytesPerSecond: config.minBytesPerSecond },
-    onDifferentReplay: ({ workspace }, why) =>
-      log.warn({ workspace, why }, 'an Idempotency-Key was used again'),
+    onDifferentReplay: (replay) => log.warn(replay, 'an Idempotency-Key was used again with another file'),
   })
   const routes = createRoutes(
     {
@@ -193,12 +192,11 @@ function delay(ms: number): Promise<void> {
 function listen({ server }: HttpServer, { host, port }: Config): Promise<string> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
-      const why = error.code === 'EADDRINUSE' ? 'is already in use' : `cannot be listened on (${error.code})`
-      reject(
-        new AddressUnusable(
-          `${host}:${port} ${why}: stop what listens there, or set ASSETD_PORT or ASSETD_HOST to another`,
-        ),
-      )
+      const why =
+        error.code === 'EADDRINUSE'
+          ? 'is already in use: stop what listens there, or set ASSETD_PORT to another port'
+          : `cannot be listened on (${error.code}): set ASSETD_HOST to an address of this machine, and ASSETD_PORT to a port that this user may take`
+      reject(new AddressUnusable(`${host}:${port} ${why}`))
     })
     server.listen({ host, port }, () => {
       const bound = server.address() as AddressInfo

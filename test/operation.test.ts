@@ -152,6 +152,17 @@ describe('the first start', () => {
     assert.match(stderr, /^assetd: the data folder .* cannot be used: .*\n$/)
   })
 
+  it('a folder that is full of something else is left alone', () => {
+    const folder = temporaryFolder()
+    chmodSync(folder, 0o755)
+    writeFileSync(join(folder, 'thesis.txt'), '')
+    const { status, stderr } = serveToItsEnd({}, folder)
+    assert.equal(status, 1)
+    assert.match(stderr, /^assetd: the data folder .* such as thesis\.txt: name an empty folder\n$/)
+    assert.equal(statSync(folder).mode & 0o777, 0o755)
+    rmSync(folder, { recursive: true })
+  })
+
   it('a schema newer than the program stops it in one line', async () => {
     const service = await startService()
     await service.stop({ keepData: true })
@@ -289,7 +300,7 @@ describe('ending', () => {
     assert.equal(((await refused.json()) as { error: { code: string } }).error.code, 'service_unavailable')
     running.finish()
     await eventually(() => assert.match(running.answer(), /^HTTP\/1\.1 200 /))
-    assert.deepEqual(await once(service.child, 'exit'), [0, null])
+    assert.equal(await service.exited, 0)
     assert.equal(contentsOf(service.dataDir).blobs.length, 1)
     rmSync(service.dataDir, { recursive: true })
   })
@@ -309,7 +320,7 @@ describe('ending', () => {
     service.child.kill('SIGTERM')
     await sleep(1_200)
     service.child.kill('SIGTERM')
-    assert.deepEqual(await once(service.child, 'exit'), [1, null])
+    assert.equal(await service.exited, 1)
     const again = await startService({ dataDir: service.dataDir })
     const { blobs, incoming, assets } = contentsOf(again.dataDir)
     assert.deepEqual({ blobs, incoming, assets }, { blobs: [], incoming: [], assets: [] })

@@ -22,6 +22,8 @@ export type RunningService = {
   key: string
   dataDir: string
   child: ChildProcess
+  /** Its exit status, once it has ended: null where a signal ended it. */
+  exited: Promise<number | null>
   /** Everything on standard output so far. */
   output(): string
   /** The log lines on standard error so far. */
@@ -85,6 +87,7 @@ export async function startService({ env = {}, dataDir }: StartOptions = {}): Pr
     key,
     dataDir: folder,
     child,
+    exited,
     output: () => output,
     log,
     async logOf(requestId) {

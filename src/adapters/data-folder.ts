@@ -1,5 +1,5 @@
 /** The data folder and what is in it: the records, the blobs, and the lock of the service that runs on them. */
-import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Database } from '../records/database.ts'
 import { syncFolder } from './disk-sync.ts'
@@ -12,6 +12,9 @@ export class FolderUnusable extends Error {
 
 const databaseFile = (dataDir: string): string => join(dataDir, 'assetd.sqlite')
 
+/** What a folder of ours may hold; `lost+found` is in every new file system. */
+const ours = /^(assetd\.sqlite.*|service\.(lock.*|pid)|blobs|incoming|lost\+found)$/
+
 /**
  * Makes the folder, readable by its owner alone. Only `serve` does this.
  * @throws {FolderUnusable}
@@ -20,6 +23,12 @@ export function makeFolder(dataDir: string): void {
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
     if (!statSync(dataDir).isDirectory()) throw new Error('it is not a folder')
+    const strange = readdirSync(dataDir).filter((name) => !ours.test(name))
+    if (strange.length > 0 && !existsSync(databaseFile(dataDir))) {
+      throw new Error(
+        `it has ${strange.length} files of others in it, such as ${strange[0]}: name an empty folder`,
+      )
+    }
     chmodSync(dataDir, 0o700)
   } catch (error) {
     throw unusable(dataDir, error)

@@ -12,6 +12,7 @@ import {
   maxFieldBytes,
   type ReceivedFile,
   type ReceiveLimits,
+  withBothSides,
 } from '../intake/receive-file.ts'
 import type { Principal } from '../principal.ts'
 import type { KeptAnswer, KeyScope } from '../records/idempotency-keys.ts'
@@ -48,7 +49,7 @@ export type UploadDoor = {
   reservations: Reservations
   limits: ReceiveLimits
   /** A replay came with other bytes than the original, or with none that could be compared. */
-  onDifferentReplay(key: KeyScope, why: string): void
+  onDifferentReplay(replay: { workspace: string; asset_id: string; reason: string }): void
 }
 
 /**
@@ -76,9 +77,13 @@ export async function uploadAsset(door: UploadDoor, upload: Upload): Promise<Upl
 }
 
 /** What the headers alone tell, before a byte of the body is read. */
-function checkHeaders({ maxFileBytes }: ReceiveLimits, upload: Upload): string {
-  if ((upload.contentLengthBytes ?? 0) > maxFileBytes + maxFieldBytes) throw fileTooLarge(maxFileBytes)
-  return multipartBoundary(upload.contentType)
+function checkHeaders({ maxFileBytes, allowedTypes }: ReceiveLimits, upload: Upload): string {
+  try {
+    if ((upload.contentLengthBytes ?? 0) > maxFileBytes + maxFieldBytes) throw fileTooLarge(maxFileBytes)
+    return multipartBoundary(upload.contentType)
+  } catch (error) {
+    throw withBothSides(error, null, allowedTypes)
+  }
 }
 
 async function receive(
@@ -94,20 +99,26 @@ async function receive(
 
 /** Gives the kept answer again. The body is read only to see whether it has the same file. */
 async function replay(door: UploadDoor, upload: Upload, kept: KeptAnswer): Promise<UploadAnswer> {
-  if (!upload.body.waitsToBeAsked) await compare(door, upload, kept)
   const { data } = JSON.parse(kept.body) as { data: { asset_id: string } }
+  const warn = (reason: string): void =>
+    door.onDifferentReplay({ workspace: upload.principal.workspace, asset_id: data.asset_id, reason })
+  if (!upload.body.waitsToBeAsked) await compare(door, upload, kept, warn)
   return { status: kept.status, body: kept.body, replayed: true, assetId: data.asset_id, sizeBytes: 0 }
 }
 
-async function compare(door: UploadDoor, upload: Upload, kept: KeptAnswer): Promise<void> {
-  const key = upload.key as KeyScope
+async function compare(
+  door: UploadDoor,
+  upload: Upload,
+  kept: KeptAnswer,
+  warn: (reason: string) => void,
+): Promise<void> {
   try {
     const boundary = checkHeaders(door.limits, upload)
     const file = await receive(boundary, door.limits, upload.body, { write: () => undefined })
-    if (file.sha256 !== kept.file_sha256) door.onDifferentReplay(key, 'the file has other bytes')
+    if (file.sha256 !== kept.file_sha256) warn('other_bytes')
   } catch (error) {
     if (error instanceof ClientLeft) throw error
     if (!(error instanceof Fault)) throw error
-    door.onDifferentReplay(key, `the file cannot be compared: ${error.message}`)
+    warn(error.details?.reason ?? error.code)
   }
 }

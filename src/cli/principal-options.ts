@@ -1,5 +1,5 @@
 /** The options that say who a key or a token is for. */
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { type Principal, parseScopes, type Scope, scopes } from '../principal.ts'
 
 export type PrincipalOptions = { workspace: string; owner: string; scopes: ReadonlySet<Scope> }
@@ -8,7 +8,11 @@ export function addPrincipalOptions(command: Command): Command {
   return command
     .option('--workspace <name>', 'the workspace whose assets it opens', parseName, 'default')
     .option('--owner <name>', 'who it is for, within the workspace', parseName, 'default')
-    .option('--scopes <list>', `some of ${scopes.join(', ')}`, parseScopeList, new Set(scopes))
+    .addOption(
+      new Option('--scopes <list>', `some of ${scopes.join(',')}`)
+        .argParser(parseScopeList)
+        .default(new Set(scopes), 'all'),
+    )
 }
 
 export function principalFrom(options: PrincipalOptions): Principal {

@@ -1,5 +1,5 @@
 /** `assetd tokens create`: mints an access token of the embedded issuer, with the data folder alone. */
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { openTokenIssuer } from '../gate/token-issuer.ts'
 import type { Database } from '../records/database.ts'
 import { parseDuration } from './duration.ts'
@@ -13,7 +13,11 @@ export function addTokenCommands(program: Command, withRecords: WithRecords): vo
   const tokens = program.command('tokens').description('mint OAuth2 access tokens')
   addPrincipalOptions(tokens.command('create'))
     .description('mint a token; it is kept nowhere and cannot be revoked')
-    .option('--expires <duration>', 'how long it works, at most 30d', parseLifetime, 3_600)
+    .addOption(
+      new Option('--expires <duration>', 'how long it works, at most 30d')
+        .argParser(parseLifetime)
+        .default(3_600, '1h'),
+    )
     .option('--json', 'print JSON')
     .action((options) => withRecords((database) => create(database, options)))
 }

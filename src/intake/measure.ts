@@ -37,7 +37,11 @@ export function createMeasure(maxBytes: number): Measure {
 export function fileTooLarge(maxBytes: number): Fault {
   return fileFault(
     'file_too_large',
-    `The file is too large: at most ${maxBytes} bytes (${Math.round(maxBytes / 1024 / 1024)} MB) are allowed. Send a smaller file.`,
+    `The file is too large: at most ${maxBytes} bytes${inMegabytes(maxBytes)} are allowed. Send a smaller file.`,
     { max_bytes: maxBytes },
   )
+}
+
+function inMegabytes(bytes: number): string {
+  return bytes % (1024 * 1024) === 0 ? ` (${bytes / 1024 / 1024} MB)` : ''
 }

@@ -168,11 +168,20 @@ test('C36: a file of no known type is refused with its first bytes, and says wha
   )
 })
 
-test('a fault before the file says nothing of a declared type; one after it says null where there was none', () => {
-  const before = receive([bodyOf(part('a', 'x'.repeat(maxFieldBytes + 1)), closing)])
-  assert.ok('details' in before && !Object.hasOwn(before.details as object, 'declared'))
-  const after = receive([bodyOf(part('file', ''), closing)])
-  assert.ok('details' in after && (after.details as { declared: unknown }).declared === null)
+test('every fault of a file tells what was declared and detected, null where nothing was, and what is allowed', () => {
+  for (const body of [
+    bodyOf(part('a', 'x'.repeat(maxFieldBytes + 1)), closing),
+    bodyOf(part('file', ''), closing),
+    bodyOf(part('file', png.subarray(0, -20)), closing),
+    bodyOf(part('file', 'GIF89a'), closing),
+  ]) {
+    const outcome = receive([body])
+    assert.ok('details' in outcome)
+    const { declared, allowed, ...rest } = outcome.details as Record<string, unknown>
+    assert.equal(declared, null)
+    assert.ok(Array.isArray(allowed) && allowed.includes('image/png'))
+    assert.ok('detected' in rest && typeof rest.reason === 'string')
+  }
 })
 
 test('C35: the name and the declared type do not count, the bytes do', () => {
