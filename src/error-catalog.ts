@@ -56,7 +56,7 @@ export const codes = {
     cure: 'Look at its state first.',
   },
   invalid_request: {
-    status: '412, 413, 415, 416, 417, 431 or 501',
+    status: '412, 413, 415, 416, 417, 431, 501 or 505',
     cause: 'A fault of HTTP itself that has a status of its own, such as a range outside of the file.',
     cure: 'Correct the request by the message.',
   },

@@ -606,6 +606,11 @@ test('82: pipelined requests are carried out one at a time', async () => {
   await assertClean(service, before)
 })
 
+test('14: another version of HTTP is 505', async () => {
+  const answer = await exchange(service, [requestHead('GET /healthz HTTP/2.0')])
+  assertError(answer, { status: 505, code: 'invalid_request', param: null })
+})
+
 test('15: an Upgrade that is not offered is ignored', async () => {
   const lines = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13']
   assert.equal((await exchange(service, [requestHead('GET /healthz HTTP/1.1', lines)])).status, 200)

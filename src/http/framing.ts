@@ -39,6 +39,9 @@ export function checkFraming(request: IncomingMessage, expectation: Expectation)
   if (request.rawHeaders.length / 2 > maxHeaderFields) {
     throw new HttpFault(431, `The request has more than ${maxHeaderFields} header fields. Send fewer.`)
   }
+  if (request.httpVersionMajor !== 1) {
+    throw new HttpFault(505, 'The version of HTTP must be 1.1 or 1.0.')
+  }
   if (request.httpVersion === '1.1' && counts.host === undefined) {
     throw new HttpFault(400, 'The request has no Host header. HTTP/1.1 requires exactly one.')
   }
