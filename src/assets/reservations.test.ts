@@ -372,25 +372,6 @@ test('after close no lease is renewed', async (context) => {
   await reserve(service('B'))
 })
 
-test('which tokens run here: from the reservation to its end', async (context) => {
-  const { service, database } = await world(context)
-  const [a, b] = [service('A'), service('B')]
-  const tokens = async (): Promise<string[]> =>
-    (await database.read(database.build.selectFrom('assets').select('token'))).map((row) => row.token)
-  const first = await reserve(a)
-  const [token = ''] = await tokens()
-  assert.equal(a.isRunning(token), true)
-  assert.equal(b.isRunning(token), false)
-  await first.release()
-  assert.equal(a.isRunning(token), false)
-  const next = await reserve(a)
-  const [again = ''] = await tokens()
-  next.writer.write(bytes)
-  await next.writer.store()
-  await next.commit(file)
-  assert.equal(a.isRunning(again), false)
-})
-
 /** A database that fails from the moment it is told to; what was written before stays. */
 function failingWhenTold(database: Database) {
   const state = { mode: 'works' as 'works' | 'fails' | 'writes and fails' }

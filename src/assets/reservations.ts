@@ -55,8 +55,6 @@ export interface Reservations {
   reserve(principal: Principal, key: KeyScope | null): Promise<Reservation | Answered>
   /** @throws {Fault} `request_in_progress` */
   findAnswer(key: KeyScope): Promise<KeptAnswer | null>
-  /** True for a token whose upload runs in this process. */
-  isRunning(token: string): boolean
   close(): void
 }
 
@@ -138,7 +136,6 @@ export function createReservations(options: ReservationOptions): Reservations {
       if (answer !== null) return { answer }
       throw inProgress() // freed between the two: the client's retry will pass
     },
-    isRunning: (token) => running.has(token),
     close: () => clearInterval(timer),
   }
 }
