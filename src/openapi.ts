@@ -32,7 +32,7 @@ const withRetryAfter = <T extends { headers: object }>(response: T, required: bo
 
 const json = (schema: object) => ({ 'application/json': { schema } })
 
-const health = (operationId: string, summary: string) => ({
+const health = (operationId: string, summary: string, otherwise: object = {}) => ({
   tags: ['Operation'],
   summary,
   operationId,
@@ -42,12 +42,14 @@ const health = (operationId: string, summary: string) => ({
       description: 'Yes',
       content: json({ type: 'object', required: ['data'], properties: { data: { type: 'object' } } }),
     },
-    '503': withRetryAfter(
-      refusal('Not now', 'service_unavailable', 'The service cannot take uploads at the moment.'),
-      true,
-    ),
+    ...otherwise,
   },
 })
+
+const notReady = withRetryAfter(
+  refusal('Not now', 'service_unavailable', 'The service cannot take uploads at the moment.'),
+  true,
+)
 
 const page = (operationId: string, summary: string, mediaType: string, status = '200') => ({
   tags: ['Documentation'],
@@ -120,7 +122,7 @@ export function openApiDocument(publicUrl: string, version: string) {
         },
       },
       '/healthz': { get: health('isAlive', 'Is the process alive?') },
-      '/readyz': { get: health('isReady', 'Can it take uploads now?') },
+      '/readyz': { get: health('isReady', 'Can it take uploads now?', { '503': notReady }) },
       '/.well-known/jwks.json': {
         get: page('getKeys', 'The public keys of the embedded token issuer', 'application/json'),
       },
