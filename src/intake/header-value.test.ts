@@ -34,7 +34,7 @@ const good: [text: string, value: string, parameters: Record<string, string>][] 
 ]
 
 for (const [text, value, parameters] of good) {
-  test(`B32: ${JSON.stringify(text)} is read`, () => {
+  test(`case 32: ${JSON.stringify(text)} is read`, () => {
     const parsed = parseHeaderValue(text)
     assert.equal(parsed?.value, value)
     assert.deepEqual([...(parsed?.parameters ?? [])], Object.entries(parameters))
@@ -50,6 +50,10 @@ const bad = [
   'a b; name=c',
   'form\u0000data',
   'förm-data',
+  // Blanks of other kinds are no blanks of a header.
+  '\u00a0form-data; name=a',
+  'form-data\f; name=a',
+  '\ufeffform-data',
   'form-data; name',
   'form-data; name=',
   'form-data; name=;',
@@ -68,7 +72,7 @@ const bad = [
 ]
 
 for (const text of bad) {
-  test(`B32: ${JSON.stringify(text)} is null, never guessed`, () => {
+  test(`case 32: ${JSON.stringify(text)} is null, never guessed`, () => {
     assert.equal(parseHeaderValue(text), null)
   })
 }
@@ -101,7 +105,7 @@ test('any text is read or null, and never throws', () => {
   )
 })
 
-test('B31: 16 KiB of parameters, or of one bracketed name, take no time', () => {
+test('case 31: 16 KiB of parameters, or of one bracketed name, take no time', () => {
   const many = `form-data${Array.from({ length: 2_000 }, (_, index) => `; p${index}=x`).join('')}`
   const long = `form-data; name="a${'[b]'.repeat(10_000)}"`
   const before = process.cpuUsage()

@@ -15,7 +15,7 @@ const tokenEnd = /[^!#$%&'*+\-.^_`|~0-9A-Za-z]|$/
 /** @returns null where the text is malformed or gives one parameter twice */
 export function parseHeaderValue(text: string): HeaderValue | null {
   const semicolon = text.indexOf(';')
-  const value = (semicolon < 0 ? text : text.slice(0, semicolon)).trim().toLowerCase()
+  const value = trimBlanks(semicolon < 0 ? text : text.slice(0, semicolon)).toLowerCase()
   if (value === '' || /[^!-~]/.test(value)) return null
   const parameters = new Map<string, string>()
   let at = semicolon < 0 ? text.length : semicolon
@@ -58,6 +58,13 @@ function quoted(text: string, start: number): { value: string; end: number } | n
     }
   }
   return null
+}
+
+/** Blank and tab are the only blanks that a header knows (RFC 9110 section 5.6.3); `trim` takes many more. */
+export function trimBlanks(text: string): string {
+  let end = text.length
+  while (text[end - 1] === ' ' || text[end - 1] === '\t') end--
+  return text.slice(Math.min(skipBlanks(text, 0), end), end)
 }
 
 function skipBlanks(text: string, start: number): number {

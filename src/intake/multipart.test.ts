@@ -123,7 +123,7 @@ const vectors: Record<string, Vector> = {
     end: 'whole',
     events: [{ part: { name: 'file', fileName: 'é.png', contentType: null } }, { partEnd: true }],
   },
-  // A28
+  // case 28
   'a preamble': {
     body: `This is a preamble.\r\n\r\n${part('a', 'one')}${closing}`,
     end: 'whole',
@@ -171,7 +171,7 @@ const vectors: Record<string, Vector> = {
     body: `--BOUNDARY\r\n${disposition('a')}\r\none\n${closing}`,
     end: 'malformed_multipart',
   },
-  // A29
+  // case 29
   'data that is nearly a boundary': {
     body: `${part('a', '\r\n--BOUNDAR\r\n--BOUNDAR\r\r\n--\r\n-\r\n\r\n--BOUNDARX')}${closing}`,
     end: 'whole',
@@ -222,7 +222,7 @@ const vectors: Record<string, Vector> = {
     end: 'whole',
     events: eventsOf('a', ''),
   },
-  // A22, A23
+  // case 22, 23
   'the closing boundary alone': { body: `${closing}\r\n`, end: 'whole', events: [{ outside: 2 }] },
   'no byte at all': { body: '', end: 'missing_file', events: [] },
   'no boundary at all': { body: 'hello', end: 'malformed_multipart', events: [{ outside: 5 }] },
@@ -234,7 +234,7 @@ const vectors: Record<string, Vector> = {
   'no closing boundary': { body: part('a', 'one'), end: 'malformed_multipart' },
   'one dash too few at the end': { body: `${part('a', 'one')}--BOUNDARY-`, end: 'malformed_multipart' },
   'a boundary that is the last thing': { body: `${part('a', 'one')}--BOUNDARY`, end: 'malformed_multipart' },
-  // A24, A25: headers
+  // case 24, 25: headers
   'no headers': { body: `--BOUNDARY\r\n\r\none\r\n${closing}`, end: 'malformed_multipart', events: [] },
   'no name': {
     body: `--BOUNDARY\r\nContent-Disposition: form-data\r\n\r\none\r\n${closing}`,
@@ -379,7 +379,7 @@ test('any bytes at all: one outcome, a Fault or whole, however they are cut', ()
   )
 })
 
-test('B23: a body cut anywhere before its closing boundary is a Fault, and never tells more than was sent', () => {
+test('case 23: a body cut anywhere before its closing boundary is a Fault, and never tells more than was sent', () => {
   fc.assert(
     fc.property(fc.array(hostileData, { minLength: 1, maxLength: 3 }), (all) => {
       const body = bytes(
@@ -498,7 +498,7 @@ const costly = {
 }
 
 for (const [name, pattern] of Object.entries(costly)) {
-  test(`B29: 16 MiB of ${name} take linear time`, (context) => {
+  test(`case 29: 16 MiB of ${name} take linear time`, (context) => {
     const { ms, writes, pieces } = costOf(pattern)
     context.diagnostic(`${Math.round(ms)} ms of CPU for 16 MiB`)
     assert.ok(ms < mostMs, `${ms} ms`)
@@ -507,20 +507,20 @@ for (const [name, pattern] of Object.entries(costly)) {
   })
 }
 
-test('B29: slices of one byte take linear time', (context) => {
+test('case 29: slices of one byte take linear time', (context) => {
   const { ms } = costOf('\r\n--BOUNDAR', 1, 1)
   context.diagnostic(`${Math.round(ms)} ms of CPU for 1 MiB`)
   assert.ok(ms < mostMs, `${ms} ms`)
 })
 
-test('B29: header lines in slices of one byte take linear time', () => {
+test('case 29: header lines in slices of one byte take linear time', () => {
   const body = bytes(`--BOUNDARY\r\n${headerBlock(maxPartHeaderBytes)}\r\none\r\n`)
   const before = process.cpuUsage()
   for (let run = 0; run < 5; run++) feed(byteByByte(body))
   assert.ok(process.cpuUsage(before).user / 1000 < 1_000)
 })
 
-// B21
+// case 21
 const contentTypes: [contentType: string | undefined, outcome: { boundary: string } | { reason: string }][] =
   [
     ['multipart/form-data; boundary=abc', { boundary: 'abc' }],
@@ -557,7 +557,7 @@ const contentTypes: [contentType: string | undefined, outcome: { boundary: strin
   ]
 
 for (const [contentType, outcome] of contentTypes) {
-  test(`B21: Content-Type ${JSON.stringify(contentType)?.slice(0, 90)}`, () => {
+  test(`case 21: Content-Type ${JSON.stringify(contentType)?.slice(0, 90)}`, () => {
     let found: unknown
     try {
       found = { boundary: multipartBoundary(contentType) }
@@ -568,7 +568,7 @@ for (const [contentType, outcome] of contentTypes) {
   })
 }
 
-test('B21: the message of a long Content-Type is short', () => {
+test('case 21: the message of a long Content-Type is short', () => {
   assert.throws(
     () => multipartBoundary(`application/${'x'.repeat(10_000)}`),
     (error: Error) => error.message.length < 400 && error.message.includes('application/xxx'),

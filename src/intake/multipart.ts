@@ -44,7 +44,7 @@ const headEnd = Buffer.from('\r\n\r\n')
  * @throws {Fault} `missing_file` where it is not multipart/form-data, `malformed_multipart` without a good boundary
  */
 export function multipartBoundary(contentType: string | undefined): string {
-  if (!/^\s*multipart\/form-data\s*(;|$)/i.test(contentType ?? '')) {
+  if (!/^[ \t]*multipart\/form-data[ \t]*(;|$)/i.test(contentType ?? '')) {
     const saw = contentType === undefined ? 'no Content-Type' : `Content-Type ${shorten(contentType)}`
     throw missingFile(saw)
   }
@@ -72,7 +72,8 @@ export function createMultipartReader(boundary: string, handlers: PartHandlers):
   /** The state that a delimiter which turns out to be none goes back to. */
   let resume: State = 'preamble'
   /** What followed a matched pattern while it is not yet known to be a delimiter: `-`, or padding with CR. */
-  let after = ''
+  const after = Buffer.allocUnsafe(maxPaddingBytes)
+  let afterBytes = 0
   const head = Buffer.allocUnsafe(maxPartHeaderBytes + headEnd.length)
   let headBytes = 0
 
@@ -106,12 +107,7 @@ export function createMultipartReader(boundary: string, handlers: PartHandlers):
       }
     }
     if (matched === 0 && at < slice.length) {
-      let found = slice.indexOf(pattern, at)
-      // A line that only begins like a boundary stays within its slice: in pieces of their own, 30 MB of them cost
-      // 5 s where plain data costs 30 ms.
-      while (found >= 0 && isData(slice, found + pattern.length)) {
-        found = slice.indexOf(pattern, found + pattern.length)
-      }
+      const found = findDelimiter(slice, at, pattern)
       if (found >= 0) {
         emit(slice.subarray(at, found))
         matched = pattern.length
@@ -123,7 +119,7 @@ export function createMultipartReader(boundary: string, handlers: PartHandlers):
       }
     }
     if (matched === pattern.length) {
-      after = ''
+      afterBytes = 0
       resume = state
       state = 'delimiter'
     }
@@ -132,32 +128,28 @@ export function createMultipartReader(boundary: string, handlers: PartHandlers):
 
   /** Decides, byte by byte, whether the matched pattern is a boundary, the closing one, or just data. */
   const delimiter = (slice: Buffer, from: number): number => {
-    let at = from
-    while (at < slice.length) {
-      const byte = slice[at]
-      if (byte === DASH && (after === '' || after === '-')) {
-        at++
-        after += '-'
-        if (after === '--') {
-          finishDelimiter()
-          state = 'epilogue'
-          return at
-        }
-      } else if ((byte === SPACE || byte === TAB || byte === CR) && !after.endsWith('\r') && after !== '-') {
-        at++
-        after += String.fromCharCode(byte)
-        if (after.length > maxPaddingBytes) throw malformed('a boundary is followed by too many blanks')
-      } else if (byte === LF && after.endsWith('\r')) {
-        at++
+    for (let at = from; at < slice.length; at++) {
+      const byte = slice[at] as number
+      const last = afterBytes === 0 ? 0 : after[afterBytes - 1]
+      if (byte === DASH && last === DASH) {
+        finishDelimiter()
+        state = 'epilogue'
+        return at + 1
+      }
+      if (byte === LF && last === CR) {
         finishDelimiter()
         startHead()
-        return at
-      } else {
+        return at + 1
+      }
+      const isPadding = (byte === SPACE || byte === TAB || byte === CR) && last !== CR && last !== DASH
+      if (!isPadding && !(byte === DASH && afterBytes === 0)) {
         notADelimiter()
         return at
       }
+      if (afterBytes === maxPaddingBytes) throw malformed('a boundary is followed by too many blanks')
+      after[afterBytes++] = byte
     }
-    return at
+    return slice.length
   }
 
   const notADelimiter = (): void => {
@@ -166,10 +158,9 @@ export function createMultipartReader(boundary: string, handlers: PartHandlers):
     emitHeld(pattern.length)
     virtual = 0
     // A CR held in `after` may be the first byte of the real boundary: it goes back into the search.
-    const text = after.endsWith('\r') ? after.slice(0, -1) : after
-    emit(Buffer.from(text, 'latin1'))
-    if (after.endsWith('\r')) matched = 1
-    after = ''
+    const endsInCr = afterBytes > 0 && after[afterBytes - 1] === CR
+    emit(after.subarray(0, endsInCr ? afterBytes - 1 : afterBytes))
+    if (endsInCr) matched = 1
   }
 
   const finishDelimiter = (): void => {
@@ -240,13 +231,46 @@ export function createMultipartReader(boundary: string, handlers: PartHandlers):
   }
 }
 
+const nativeHits = 16
+
+/**
+ * Where in `slice` the first pattern begins that is a delimiter, or is cut off too early to tell; -1 where none does.
+ * A line that only begins like a boundary is passed over here: in pieces of their own, 30 MB of them cost 5 s where
+ * plain data costs 30 ms. The native search is the fastest where the pattern is rare and the slowest where a hostile
+ * file is full of it (measured: 720 ms for 32 MiB, against 90 ms), so it gets a number of hits, and a loop the rest.
+ */
+function findDelimiter(slice: Buffer, from: number, pattern: Buffer): number {
+  let found = slice.indexOf(pattern, from)
+  for (let hits = 0; found >= 0 && isData(slice, found + pattern.length); hits++) {
+    if (hits === nativeHits) return findByLoop(slice, found + pattern.length, pattern)
+    found = slice.indexOf(pattern, found + pattern.length)
+  }
+  return found
+}
+
+function findByLoop(slice: Buffer, from: number, pattern: Buffer): number {
+  const end = slice.length - pattern.length
+  const length = pattern.length
+  for (let at = from; at <= end; at++) {
+    if (slice[at] !== CR) continue
+    let same = 1
+    while (same < length && slice[at + same] === pattern[same]) same++
+    if (same === length && !isData(slice, at + same)) return at
+    at += same - 1 // the pattern's only CR is its first byte: no other match begins inside of this one
+  }
+  return -1
+}
+
 /** True where the bytes behind a pattern, in the same slice, show that it is no delimiter. */
 function isData(slice: Buffer, behind: number): boolean {
-  if (slice[behind] === DASH) return behind + 1 < slice.length && slice[behind + 1] !== DASH
+  const { length } = slice
+  if (behind >= length) return false
+  if (slice[behind] === DASH) return behind + 1 < length && slice[behind + 1] !== DASH
+  const end = Math.min(length, behind + maxPaddingBytes)
   let at = behind
-  while (at - behind < maxPaddingBytes && (slice[at] === SPACE || slice[at] === TAB)) at++
+  for (let byte = slice[at]; byte === SPACE || byte === TAB; byte = slice[at]) if (++at === end) break
   // Cut off here, or too much padding: decided byte by byte.
-  if (at - behind === maxPaddingBytes || at + 1 >= slice.length) return false
+  if (at === end || at + 1 >= length) return false
   return slice[at] !== CR || slice[at + 1] !== LF
 }
 

@@ -1,6 +1,6 @@
 /** The headers of one part of a multipart body (RFC 7578 section 4.2). */
 import { type Fault, fileFault } from '../errors.ts'
-import { parseHeaderValue } from './header-value.ts'
+import { parseHeaderValue, trimBlanks } from './header-value.ts'
 
 export type PartHead = { name: string; fileName: string | null; contentType: string | null }
 
@@ -18,7 +18,7 @@ export function parsePartHead(block: Buffer): PartHead {
     if (!/^[!#$%&'*+\-.^_`|~0-9a-z]+$/.test(name) || /[\0\r\n]/.test(line)) {
       throw malformed('a part has a header line that is none')
     }
-    const value = line.slice(colon + 1).trim()
+    const value = trimBlanks(line.slice(colon + 1))
     if (name === 'content-disposition') {
       if (disposition !== null) throw malformed('a part has two Content-Disposition headers')
       disposition = value
@@ -35,10 +35,13 @@ export function parsePartHead(block: Buffer): PartHead {
   return { name, fileName: parsed.parameters.get('filename') ?? null, contentType }
 }
 
-/** Header bytes are UTF-8 by RFC 7578 section 5.1.2; what is not comes from old clients, as Latin-1. */
+/**
+ * Header bytes are UTF-8 by RFC 7578 section 5.1.2; what is not comes from old clients, as Latin-1. A byte order mark is
+ * a character like any other: were it dropped, a header would be read whose name does not begin there.
+ */
 function decode(block: Buffer): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(block)
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(block)
   } catch {
     return block.toString('latin1')
   }

@@ -68,7 +68,7 @@ test('a file: its type, size, hash and name, and its bytes as they were sent', (
   }
 })
 
-test('B27: the file may be the first, the last or the middle part; others are ignored', () => {
+test('case 27: the file may be the first, the last or the middle part; others are ignored', () => {
   const file = part('file', png)
   for (const body of [
     bodyOf(file, closing),
@@ -80,33 +80,33 @@ test('B27: the file may be the first, the last or the middle part; others are ig
   }
 })
 
-test('B22: a part named file is the file without a file name too', () => {
+test('case 22: a part named file is the file without a file name too', () => {
   assert.equal(fileOf(receive([bodyOf(part('file', png), closing)]))?.name, null)
   assert.equal(fileOf(receive([bodyOf(part('file', png, '; filename=""'), closing)]))?.name, null)
 })
 
-test('B22: no file', () => {
+test('case 22: no file', () => {
   assert.equal(reasonOf(receive([])), 'missing_file')
   assert.equal(reasonOf(receive([Buffer.from(closing)])), 'missing_file')
   assert.equal(reasonOf(receive([bodyOf(part('photo', png), closing)])), 'missing_file')
   assert.equal(reasonOf(receive([bodyOf(part('file ', png), closing)])), 'missing_file')
 })
 
-test('B23: a cut body is no file, even where the file itself is whole', () => {
+test('case 23: a cut body is no file, even where the file itself is whole', () => {
   assert.equal(reasonOf(receive([bodyOf(part('file', png))])), 'malformed_multipart')
   assert.equal(reasonOf(receive([bodyOf(part('file', png), '--B')])), 'malformed_multipart')
 })
 
-test('B26: two files', () => {
+test('case 26: two files', () => {
   assert.equal(reasonOf(receive([bodyOf(part('file', png), part('file', png), closing)])), 'multiple_files')
   assert.equal(reasonOf(receive([bodyOf(part('file', png), part('file', ''), closing)])), 'multiple_files')
 })
 
-test('C33: an empty file', () => {
+test('case 33: an empty file', () => {
   assert.equal(reasonOf(receive([bodyOf(part('file', ''), closing)])), 'empty_file')
 })
 
-test('C34: the limit is inclusive, and nothing above it is handed on', () => {
+test('case 34: the limit is inclusive, and nothing above it is handed on', () => {
   const body = bodyOf(part('file', png), closing)
   assert.equal(fileOf(receive([body], { maxFileBytes: png.length }))?.sizeBytes, png.length)
   for (const size of [1, 1024, body.length]) {
@@ -129,7 +129,7 @@ test('the limit is of the file alone: other parts do not count', () => {
   assert.equal(fileOf(receive([body], { maxFileBytes: png.length }))?.sizeBytes, png.length)
 })
 
-test('B25: 1 MiB for all that is not the file, and not a byte more', () => {
+test('case 25: 1 MiB for all that is not the file, and not a byte more', () => {
   const file = part('file', png)
   const epilogue = '\r\n' // behind the closing boundary
   const room = maxFieldBytes - epilogue.length
@@ -156,7 +156,7 @@ test('B25: 1 MiB for all that is not the file, and not a byte more', () => {
   }
 })
 
-test('C36: a file of no known type is refused with its first bytes, and says what it was declared as', () => {
+test('case 36: a file of no known type is refused with its first bytes, and says what it was declared as', () => {
   const receiver = createFileReceiver('B', limits, { write: () => undefined })
   const gif = bodyOf('GIF89a', Buffer.alloc(65_536))
   assert.throws(
@@ -184,12 +184,12 @@ test('every fault of a file tells what was declared and detected, null where not
   }
 })
 
-test('C35: the name and the declared type do not count, the bytes do', () => {
+test('case 35: the name and the declared type do not count, the bytes do', () => {
   const body = bodyOf(part('file', png, '; filename="x.pdf"', 'Content-Type: video/mp4\r\n'), closing)
   assert.equal(fileOf(receive([body]))?.type, 'png')
 })
 
-test('B30: Content-Transfer-Encoding is not undone', () => {
+test('case 30: Content-Transfer-Encoding is not undone', () => {
   const headers = 'Content-Transfer-Encoding: base64\r\n'
   assert.equal(
     reasonOf(receive([bodyOf(part('file', png.toString('base64'), '', headers), closing)])),
@@ -250,7 +250,7 @@ const wrongTwice: Record<string, { body: Buffer; maxFileBytes: number }> = {
 }
 
 for (const [name, { body, maxFileBytes }] of Object.entries(wrongTwice)) {
-  test(`B28: ${name}: the same answer however the body is cut`, () => {
+  test(`case 28: ${name}: the same answer however the body is cut`, () => {
     const whole = receive([body], { maxFileBytes })
     assert.ok('reason' in whole)
     for (const size of [body.length > 100_000 ? 997 : 7, 100, 1_000])

@@ -2,7 +2,7 @@
  * Reads the one file out of a multipart body: parts → count and hash → look inside → hand on to be stored.
  * Everything beside the file is counted against a cap and forgotten.
  */
-import { type Inspection, type MediaType, mediaTypeNames, mediaTypes } from '../asset.ts'
+import { type AssetType, type Inspection, type MediaType, mimeTypesOf } from '../asset.ts'
 import { Fault, fileFault } from '../errors.ts'
 import { createInspector } from './container/inspector.ts'
 import { createMeasure } from './measure.ts'
@@ -77,7 +77,7 @@ export function createFileReceiver(boundary: string, limits: ReceiveLimits, sink
     try {
       return work()
     } catch (error) {
-      throw withBothSides(error, file, limits.allowedTypes)
+      throw withBothSides(error, file?.contentType ?? null, limits.allowedTypes)
     }
   }
 
@@ -103,14 +103,14 @@ export function createFileReceiver(boundary: string, limits: ReceiveLimits, sink
 /** Adds what the client said the file was and what we take, so that every fault of a file shows both sides. */
 export function withBothSides(
   error: unknown,
-  file: PartHead | null,
-  allowed: ReadonlySet<MediaType>,
+  declared: string | null,
+  allowed: ReadonlySet<AssetType>,
 ): unknown {
   if (!(error instanceof Fault) || error.param !== 'file') return error
   const sides = {
-    declared: file?.contentType ?? null,
+    declared,
     detected: null,
-    allowed: mediaTypeNames.filter((name) => allowed.has(name)).map((name) => mediaTypes[name].mimeType),
+    allowed: mimeTypesOf(allowed),
   }
   const details = { ...sides, ...error.details }
   return new Fault(error.code, error.message, { param: error.param, details, cause: error.cause })

@@ -7,12 +7,18 @@ import { corrupt } from './refusal.ts'
 
 export type Budget = { readonly of: string; readonly free: number; readonly bytesEach: number }
 
-/** Throws when `count` parts up to byte `at` are more than the budget has. */
-export function withinBudget(type: MediaType, budget: Budget, count: number, at: number): void {
-  if (count <= budget.free || count <= budget.free + at / budget.bytesEach) return
-  throw corrupt(
-    type,
-    `it exceeds our budget of ${budget.of}: more than ${budget.free} of them, and one for each ` +
-      `${budget.bytesEach} bytes, by byte ${at}`,
-  )
+/** Counts one part, which is at byte `at`; throws where that is more than the budget has. */
+export type Spend = (at: number) => void
+
+/** Made once for a file: a count that begins anew in each of its parts would bound nothing. */
+export function spending(type: MediaType, { of, free, bytesEach }: Budget): Spend {
+  let count = 0
+  return (at) => {
+    count++
+    if ((count - free) * bytesEach <= at) return
+    throw corrupt(
+      type,
+      `it exceeds our budget of ${of}: more than ${free} of them, and one for each ${bytesEach} bytes, by byte ${at}`,
+    )
+  }
 }

@@ -62,6 +62,8 @@ const signatures: readonly Signature[] = [
   signature(0, 'wOFF', 'font/woff', 'a font'),
   signature(0, 'wOF2', 'font/woff2', 'a font'),
   signature(0, '{\\rtf', 'application/rtf', 'an RTF document'),
+  signature(0, '\xff\xfe\0\0', 'text/plain', 'a text in UTF-32'),
+  signature(0, '\0\0\xfe\xff', 'text/plain', 'a text in UTF-32'),
   signature(0, '%!PS', 'application/postscript', 'a PostScript document'),
 ]
 

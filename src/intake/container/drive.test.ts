@@ -57,6 +57,13 @@ describe('drive', () => {
     }
   })
 
+  test('case 38: how much was skipped is exact, however large the length that lies', () => {
+    for (const bytes of [2 ** 53 + 2, 2 ** 61 + 12_345, 2 ** 64]) {
+      for (const sliceBytes of [1, 3, 999, 1000])
+        assert.equal(feed(skip(bytes), file, sliceBytes), 1000, `${bytes}, slices of ${sliceBytes}`)
+    }
+  })
+
   test('asks that the file cannot fill are answered with what there is', () => {
     const asks: [() => Walk<unknown>, unknown][] = [
       [() => take(2000), file],

@@ -173,14 +173,15 @@ function eachPart(input: Input, wanted: number, look: (part: Buffer) => void): n
 }
 
 function skipping(bytes: number): Pending {
-  let left = bytes
+  // Counted up: a length that lies may be above 2^53, where what is left of it would be rounded.
+  let through = 0
   return (input, ended) => {
-    while (left > 0 && input.atHand() > 0) {
-      const through = Math.min(left, input.atHand())
-      left -= through
-      input.use(through)
+    while (through < bytes && input.atHand() > 0) {
+      const some = Math.min(bytes - through, input.atHand())
+      through += some
+      input.use(some)
     }
-    return left > 0 && !ended ? waiting : bytes - left
+    return through < bytes && !ended ? waiting : through
   }
 }
 

@@ -135,6 +135,9 @@ describe('inspector', () => {
 
 describe('look-alikes', () => {
   const utf16 = Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from('hello', 'utf16le')])
+  const utf32 = Buffer.alloc(4 * 20)
+  for (const [at, letter] of [...'\ufeffhello \ufeffworld'].entries())
+    utf32.writeUInt32LE(letter.charCodeAt(0), 4 * at)
   const tar = Buffer.alloc(1024)
   tar.write('a.png')
   tar.write('ustar', 257)
@@ -150,6 +153,7 @@ describe('look-alikes', () => {
     ['text', 'Free as in beer', 'text/plain'],
     ['text in UTF-8', 'żółw '.repeat(2000), 'text/plain'],
     ['text in UTF-16', utf16, 'text/plain'],
+    ['text in UTF-32, joined', utf32, 'text/plain'],
     ['a script', '#!/bin/sh\nexit 0', 'text/x-shellscript'],
     ['text that begins like a bitmap', 'BMW is a maker of cars', 'text/plain'],
     ['ZIP', 'PK\x03\x04\x14\0\0\0', 'application/zip'],
@@ -243,85 +247,13 @@ describe('any bytes at all', () => {
   })
 })
 
-/** A file of 32 MiB: `start`, then `unit` over and over. */
-function hostile(start: Buffer, unit: Buffer | number): Buffer {
-  const file = Buffer.allocUnsafe(maxBytes)
-  start.copy(file)
-  return file.fill(unit, start.length)
-}
-
+// What the worst files of 32 MiB cost is measured in test/corpus.
 describe('32 MiB', () => {
-  const scanned = made.jpeg().subarray(0, -2)
-  const pngStart = Buffer.concat([made.pngSignature, made.pngHeader(1, 1)])
-  const mp4Start = Buffer.concat([made.ftyp('isom'), made.box('moov', made.mvhd())])
-  const webmStart = Buffer.concat([
-    made.ebmlHeader('webm'),
-    Buffer.from('1853806701ffffffffffffff', 'hex'),
-    made.webmParts.tracks,
-    Buffer.from('1f43b675ff', 'hex'),
-  ])
-  const wavStart = Buffer.from('RIFF\0\0\0\0WAVE', 'latin1')
-  const files: Record<string, () => Buffer> = {
-    'JPEG, nothing but fill bytes': () => hostile(Buffer.from([0xff, 0xd8]), 0xff),
-    'JPEG, smallest segments': () =>
-      hostile(Buffer.from([0xff, 0xd8]), made.jpegSegment(0xfe, Buffer.alloc(0))),
-    'JPEG, a scan of FF': () => hostile(scanned, 0xff),
-    'JPEG, a scan of FF 00': () => hostile(scanned, Buffer.from([0xff, 0])),
-    'JPEG, a scan of D9': () => hostile(scanned, 0xd9),
-    'PNG, smallest chunks': () => hostile(pngStart, made.pngChunk('teXt')),
-    'PNG, smallest chunks of pixels': () => hostile(pngStart, made.pngChunk('IDAT')),
-    'PNG, chunks just within the budget': () => hostile(pngStart, made.pngChunk('IDAT', Buffer.alloc(1800))),
-    'MP4, smallest boxes': () => hostile(mp4Start, made.box('free')),
-    'MP4, boxes just within the budget': () => hostile(mp4Start, made.box('free', Buffer.alloc(56))),
-    'WebM, smallest elements': () => hostile(webmStart, made.element('ec')),
-    'WebM, elements just within the budget': () => hostile(webmStart, made.element('a3', Buffer.alloc(30))),
-    'MP3, smallest tags': () => hostile(Buffer.alloc(0), made.id3(Buffer.alloc(0))),
-    'MP3, zero bytes behind a tag': () => hostile(made.id3(Buffer.alloc(0)), 0),
-    'MP3, nothing but sync': () => hostile(Buffer.alloc(0), Buffer.from([0xff, 0xfb])),
-    'WAV, smallest chunks': () => hostile(wavStart, made.riffChunk('JUNK', Buffer.alloc(0))),
-    'PDF, nothing but ends': () => hostile(Buffer.from('%PDF-'), Buffer.from('%%EOF')),
-    'zero bytes': () => hostile(Buffer.alloc(0), 0),
-  }
-
-  /** Milliseconds of CPU, the best of three: the first pays for compiling, others for the neighbours. */
-  function cpuOf(file: Buffer): number {
-    let best = Number.POSITIVE_INFINITY
-    for (let round = 0; round < 3; round++) {
-      const inspector = createInspector({ allowed: allTypes })
-      const before = process.cpuUsage()
-      try {
-        for (let at = 0; at < file.length; at += 65_536) inspector.write(file.subarray(at, at + 65_536))
-        inspector.end()
-      } catch (thrown) {
-        assert.ok(thrown instanceof Fault)
-      }
-      const used = process.cpuUsage(before)
-      best = Math.min(best, (used.user + used.system) / 1000)
-    }
-    return best
-  }
-
-  // About 50 ms on the machine that this was written on; the limit leaves room for slower and busier ones.
-  const limitMs = 250
-
-  for (const [name, build] of Object.entries(files)) {
-    test(`case 38: ${name}: refused within its budget of CPU`, (context) => {
-      const file = build()
-      const ms = cpuOf(file)
-      context.diagnostic(`${ms.toFixed(0)} ms of CPU`)
-      assert.match(inShort(file), /^(corrupt_file|unsupported_type) /)
-      assert.ok(ms < limitMs, `${ms} ms`)
-    })
-  }
-
   for (const type of mediaTypeNames) {
-    test(`case 34: ${type} of exactly 32 MiB is accepted within its budget of CPU`, (context) => {
+    test(`case 34: ${type} of exactly 32 MiB is accepted`, () => {
       const file = samples[type]({ sizeBytes: maxBytes })
       assert.equal(file.length, maxBytes)
-      const ms = cpuOf(file)
-      context.diagnostic(`${ms.toFixed(0)} ms of CPU`)
       assert.equal(inspect(file).type, type)
-      assert.ok(ms < limitMs, `${ms} ms`)
     })
   }
 

@@ -1,5 +1,5 @@
 /** Says what a file is, judged by its bytes alone, while they pass by. */
-import type { Inspection, MediaType } from '../../asset.ts'
+import type { AssetType, Inspection, MediaType } from '../../asset.ts'
 import { fileFault } from '../../errors.ts'
 import { detect, detectBytes } from './detect.ts'
 import { drive } from './drive.ts'
@@ -26,7 +26,7 @@ const walkers = { png, jpeg, mp4, webm, mp3, wav, pdf } as const satisfies Recor
 >
 
 /** The whole judgement: which container it is, whether that is allowed here, and whether it is whole. */
-function* judge(allowed: ReadonlySet<MediaType>): Walk {
+function* judge(allowed: ReadonlySet<AssetType>): Walk {
   const head = (yield* peek(detectBytes)).subarray(0, detectBytes)
   if (head.length === 0)
     throw fileFault('empty_file', 'The file is empty (0 bytes). Choose a file with content.')
@@ -37,7 +37,7 @@ function* judge(allowed: ReadonlySet<MediaType>): Walk {
   return verdict
 }
 
-export function createInspector(options: { allowed: ReadonlySet<MediaType> }): Inspector {
+export function createInspector(options: { allowed: ReadonlySet<AssetType> }): Inspector {
   const run = drive(judge(options.allowed))
   let fault: unknown
   const guarded = <T>(step: () => T): T => {

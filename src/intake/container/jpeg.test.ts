@@ -89,4 +89,10 @@ describe('JPEG', () => {
     )
     assertCorrupt(Buffer.concat([soi, Buffer.alloc(100_000, 0xff)]), 'JPEG fill bytes')
   })
+
+  test('case 38: the budget of fill bytes is one for all segments together', () => {
+    const filled = Buffer.concat([Buffer.alloc(9_000, 0xff), jpegSegment(0xfe, Buffer.alloc(0))])
+    const file = Buffer.concat([soi, filled, filled, jpeg().subarray(2)])
+    assertCorrupt(file, 'budget of JPEG fill bytes')
+  })
 })

@@ -1,12 +1,12 @@
 /** JPEG, by its markers (ITU-T T.81, annex B); the entropy-coded data is only passed over. */
-import { type Budget, withinBudget } from './budget.ts'
+import { type Budget, type Spend, spending } from './budget.ts'
 import { corrupt } from './refusal.ts'
 import { findPair, skip, take, type Walk } from './walk.ts'
 
 /** Metadata of 5 GiB in segments of 64 KiB would be 80,000; tables and comments are a few dozen. */
-const segmentBudget: Budget = { of: 'JPEG segments', free: 10_000, bytesEach: 4096 }
+const segmentBudget: Budget = { of: 'JPEG segments', free: 2_000, bytesEach: 4096 }
 /** A marker may be preceded by any number of 0xFF bytes (B.1.1.2); encoders write none, or a few to align. */
-const fillBudget: Budget = { of: 'JPEG fill bytes', free: 10_000, bytesEach: 1024 }
+const fillBudget: Budget = { of: 'JPEG fill bytes', free: 10_000, bytesEach: 4096 }
 
 type Size = { width: number; height: number | null }
 
@@ -20,11 +20,13 @@ export function* jpeg(): Walk {
 
 /** Everything up to and with the header of the first scan. A frame must have said how large the picture is. */
 function* segmentsToScan(): Walk<Size> {
+  const spendSegment = spending('jpeg', segmentBudget)
+  const spendFill = spending('jpeg', fillBudget)
   let at = 2
   let size: Size | undefined
-  for (let count = 1; ; count++) {
-    withinBudget('jpeg', segmentBudget, count, at)
-    const { marker, bytes } = yield* nextMarker(at)
+  for (;;) {
+    spendSegment(at)
+    const { marker, bytes } = yield* nextMarker(at, spendFill)
     const start = at
     at += bytes
     const length = yield* segmentLength(marker, start)
@@ -37,14 +39,14 @@ function* segmentsToScan(): Walk<Size> {
   return size
 }
 
-function* nextMarker(at: number): Walk<{ marker: number; bytes: number }> {
+function* nextMarker(at: number, spendFill: Spend): Walk<{ marker: number; bytes: number }> {
   const pair = yield* take(2)
   if (pair.length < 2) throw corrupt('jpeg', `it ends at byte ${at + pair.length}, before its picture data`)
   let [prefix, marker = 0] = pair
   if (prefix !== 0xff) throw corrupt('jpeg', `at byte ${at} there is no marker where one should be`)
   let bytes = 2
   while (marker === 0xff) {
-    withinBudget('jpeg', fillBudget, bytes, at)
+    spendFill(at)
     const [next] = yield* take(1)
     if (next === undefined) throw corrupt('jpeg', `it ends at byte ${at + bytes}, before its picture data`)
     marker = next

@@ -74,6 +74,17 @@ describe('MP3', () => {
     assertCorrupt(Buffer.concat([Buffer.alloc(10 * 17, id3(Buffer.alloc(0))), frames]), 'budget of ID3 tags')
   })
 
+  test('case 39: how much more is at hand changes nothing', () => {
+    const tag = id3(Buffer.alloc(9))
+    const farFreeFormat = Buffer.alloc(5_000)
+    farFreeFormat.set([0xff, 0xfb, 0x00, 0])
+    farFreeFormat.set([0xff, 0xfb, 0x00, 0], 4_500)
+    const farAac = Buffer.alloc(6_000) // whose first frame says that it has 5,000 bytes
+    farAac.set([0xff, 0xf1, 0x50, 0x82, 0x71, 0x1f, 0xfc])
+    for (const file of [farFreeFormat, farAac].map((sound) => Buffer.concat([tag, sound])))
+      assert.equal(inShort(file), inShort(file, { sliceBytes: 1 }))
+  })
+
   test('case 39: one frame is enough behind a tag only', () => {
     assert.equal(inShort(Buffer.concat([id3(Buffer.alloc(5)), frame])), 'mp3')
     assertCorrupt(Buffer.concat([id3(Buffer.alloc(5)), frame]).subarray(0, -1), 'before its second frame')

@@ -150,6 +150,12 @@ describe('MP4', () => {
     assertCorrupt(Buffer.concat([isom, fragmentedMoov, moof, mdat, moof]), 'whose "mdat" is missing')
   })
 
+  test('case 38: the budget of boxes inside "moov" is one for all that there are', () => {
+    const movie = box('moov', mvhd(), Buffer.alloc(8 * 9_000, box('free')))
+    assert.equal(inShort(Buffer.concat([isom, movie, mdat])), 'mp4')
+    assertCorrupt(Buffer.concat([isom, movie, movie, mdat]), 'budget of MP4 boxes inside "moov"')
+  })
+
   test('case 38: budgets are named, and a live stream of tiny fragments stays within', () => {
     const boxes = Buffer.alloc(8 * 20_000, box('free'))
     assertCorrupt(Buffer.concat([isom, moov, boxes, mdat]), 'budget of MP4 boxes:')

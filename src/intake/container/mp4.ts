@@ -1,12 +1,12 @@
 /** MP4, by its boxes (ISO/IEC 14496-12); tracks and samples are not read. */
-import { type Budget, withinBudget } from './budget.ts'
+import { type Budget, type Spend, spending } from './budget.ts'
 import { corrupt, shownCode } from './refusal.ts'
 import { peek, type Stranger, skip, take, type Walk } from './walk.ts'
 
 /** A live stream with one frame in each fragment has two boxes for every 200 bytes. */
 const boxBudget: Budget = { of: 'MP4 boxes', free: 10_000, bytesEach: 64 }
 /** Inside `moov` there is one box for each track, and a few more. */
-const movieBudget: Budget = { of: 'MP4 boxes inside "moov"', free: 10_000, bytesEach: 1024 }
+const movieBudget: Budget = { of: 'MP4 boxes inside "moov"', free: 10_000, bytesEach: 4096 }
 
 const longestFileType = 4096
 const shortestMovieHeader = 100 // version 0, without the size and type of its box
@@ -144,7 +144,6 @@ function impossibleSize(type: number, at: number, size: number): Error {
 }
 
 type Seen = {
-  count: number
   movie: boolean
   fragmented: boolean
   media: boolean
@@ -153,8 +152,9 @@ type Seen = {
 }
 
 function* boxes(start: number): Walk<Seen> {
+  const spendBox = spending('mp4', boxBudget)
+  const spendInMovie = spending('mp4', movieBudget)
   const seen: Seen = {
-    count: 0,
     movie: false,
     fragmented: false,
     media: false,
@@ -165,11 +165,11 @@ function* boxes(start: number): Walk<Seen> {
   for (;;) {
     const view = yield* peek(longestHead)
     if (view.length === 0) return seen
-    const last = scan(view, at, seen)
+    const last = scan(view, at, seen, spendBox)
     if (last.type === types.moov) {
       yield* skip(last.bodyAt - at)
       seen.movie = true
-      seen.fragmented = yield* movie(last)
+      seen.fragmented = yield* movie(last, spendInMovie)
     } else {
       yield* passOver(last, at)
     }
@@ -182,11 +182,10 @@ function* boxes(start: number): Walk<Seen> {
  * Notes the boxes whose heads lie in `view`, up to the first `moov`, and gives the last of them. So that a
  * live stream with its many small fragments costs little, all that are at hand are read at once.
  */
-function scan(view: Buffer, start: number, seen: Seen): Box {
+function scan(view: Buffer, start: number, seen: Seen, spendBox: Spend): Box {
   for (let offset = 0; ; ) {
     const box = boxIn(view, offset, start)
-    seen.count++
-    withinBudget('mp4', boxBudget, seen.count, box.at)
+    spendBox(box.at)
     if (box.type === types.moov) return box
     note(seen, box.type)
     if (box.end === null || box.end - start + longestHead > view.length) return box
@@ -215,13 +214,13 @@ function cut(box: Box, boxEnd: number, fileEnd: number): Error {
 }
 
 /** `moov` must be there to its end and hold `mvhd`. True where it announces fragments (`mvex`). */
-function* movie(moov: Box): Walk<boolean> {
+function* movie(moov: Box, spendBox: Spend): Walk<boolean> {
   if (moov.end === null) throw impossibleSize(moov.type, moov.at, 0)
   let header = false
   let fragmented = false
   let at = moov.bodyAt
-  for (let count = 1; at < moov.end; count++) {
-    withinBudget('mp4', movieBudget, count, at)
+  while (at < moov.end) {
+    spendBox(at)
     const view = yield* peek(longestHead)
     if (view.length === 0) throw cut(moov, moov.end, at)
     const box = boxIn(view, 0, at)

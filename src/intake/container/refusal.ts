@@ -1,5 +1,5 @@
 /** The two ways a file is refused for what it is, in words for whoever sent it. */
-import { type MediaType, mediaTypeNames, mediaTypes } from '../../asset.ts'
+import { type AssetType, assetTypes, mimeTypesOf } from '../../asset.ts'
 import { type Fault, fileFault } from '../../errors.ts'
 import type { Stranger } from './walk.ts'
 
@@ -11,21 +11,22 @@ const called = {
   mp3: 'an MP3 audio file',
   wav: 'a WAV audio file',
   pdf: 'a PDF document',
-} as const satisfies Record<MediaType, string>
+  zip: 'a ZIP archive',
+} as const satisfies Record<AssetType, string>
 
 /** The file starts as `type` and is then not whole. `problem` goes on after "but". */
-export function corrupt(type: MediaType, problem: string): Fault {
+export function corrupt(type: AssetType, problem: string): Fault {
   return fileFault(
     'corrupt_file',
     `The file starts as ${called[type]}, but ${problem}. Upload the complete file, or export it again and upload that.`,
-    { detected: mediaTypes[type].mimeType },
+    { detected: assetTypes[type].mimeType },
   )
 }
 
 /** The file is something else than this service takes. */
-export function unsupported(found: Stranger | { type: MediaType }, allowed: ReadonlySet<MediaType>): Fault {
-  const accepted = mediaTypeNames.filter((type) => allowed.has(type)).map((type) => mediaTypes[type].mimeType)
-  const detected = found.type === null ? found.detected : mediaTypes[found.type].mimeType
+export function unsupported(found: Stranger | { type: AssetType }, allowed: ReadonlySet<AssetType>): Fault {
+  const accepted = mimeTypesOf(allowed)
+  const detected = found.type === null ? found.detected : assetTypes[found.type].mimeType
   const what = found.type === null ? found.what : called[found.type]
   const named = detected === null ? what : `${what} (${detected})`
   return fileFault(

@@ -98,6 +98,27 @@ describe('WebM', () => {
     assertCorrupt(Buffer.concat([live(tracks), whole]), 'no "Cluster"')
   })
 
+  test('case 37: what comes after the "Segment" is not looked at, wherever the slices are cut', () => {
+    const filling = longElement('ec', Buffer.alloc(5_000))
+    const file = Buffer.concat([segment(filling, tracks, cluster), Buffer.alloc(50, 'x')])
+    assert.equal(inShort(file), 'webm')
+    assert.equal(inShort(file, { sliceBytes: 1 }), 'webm')
+  })
+
+  test('case 38: the budget of elements inside "Tracks" is one for all that there are, empty ones too', () => {
+    const many = (count: number) => element('1654ae6b', Buffer.alloc(2 * count, element('ec')))
+    assert.equal(inShort(segment(tracks, many(900), cluster)), 'webm')
+    assertCorrupt(segment(tracks, many(900), many(900), cluster), 'inside WebM "Tracks"')
+    const empty = Buffer.alloc(5 * 2_000, many(0))
+    assertCorrupt(segment(tracks, empty, cluster), 'inside WebM "Tracks"')
+  })
+
+  test('case 38: filling before the "Segment" has a budget of its own', () => {
+    const filling = Buffer.alloc(2 * 2_000, element('ec'))
+    const file = Buffer.concat([header, filling, element('18538067', tracks, cluster)])
+    assertCorrupt(file, 'budget of elements before the WebM "Segment"')
+  })
+
   test('case 38: budgets are named, and a long recording of quiet speech stays within', () => {
     assertCorrupt(live(tracks, openCluster, Buffer.alloc(200_000, element('ec'))), 'budget of WebM elements')
     const children = Buffer.alloc(20_000, element('ec'))

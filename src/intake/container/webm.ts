@@ -1,5 +1,5 @@
 /** WebM, by its elements (EBML, RFC 8794; Matroska, RFC 9559); blocks are only passed over. */
-import { type Budget, withinBudget } from './budget.ts'
+import { type Budget, type Spend, spending } from './budget.ts'
 import { corrupt } from './refusal.ts'
 import { peek, type Stranger, skip, type Walk } from './walk.ts'
 
@@ -8,7 +8,9 @@ import { peek, type Stranger, skip, type Walk } from './walk.ts'
  * at 6 kbit/s, the least that Opus is used with, three quarters of an hour pass; at 10 kbit/s any length.
  */
 const elementBudget: Budget = { of: 'WebM elements', free: 50_000, bytesEach: 32 }
-const trackBudget: Budget = { of: 'elements inside WebM "Tracks"', free: 1_000, bytesEach: 1024 }
+const trackBudget: Budget = { of: 'elements inside WebM "Tracks"', free: 1_000, bytesEach: 65_536 }
+/** Programs leave one piece of filling there, or none. */
+const fillingBudget: Budget = { of: 'elements before the WebM "Segment"', free: 1_000, bytesEach: 4096 }
 
 const ids = {
   header: 0x1a45dfa3,
@@ -27,10 +29,18 @@ const longestHeader = 4000 // so that it lies within the bytes that the type is 
 /** The start of an element; `size` is null where its writer did not know it (RFC 8794, section 6.2). */
 type Head = { id: number; bytes: number; size: number | null }
 
-/** Reads the head at `at`; null where the bytes are none, undefined where they end inside it. */
-function headAt(view: Buffer, at: number): Head | null | undefined {
+const emptyHead = (): Head => ({ id: 0, bytes: 0, size: 0 })
+
+/**
+ * Reads the head at `at`; null where the bytes are none, undefined where they end inside it.
+ * @param into is filled and given back: an object for each of a million heads costs more than to read them
+ */
+function headAt(view: Buffer, at: number, into: Head = emptyHead()): Head | null | undefined {
   const first = view[at]
   if (first === undefined) return undefined
+  const next = view[at + 1] ?? 0
+  // Nearly all heads are of this form, a byte for each: worth a way of its own.
+  if (first >= 0x80 && next > 0x80 && next < 0xff) return filled(into, first, 2, next & 0x7f)
   const idBytes = Math.clz32(first) - 23
   if (idBytes > 4) return null
   const sizeFirst = view[at + idBytes]
@@ -39,19 +49,38 @@ function headAt(view: Buffer, at: number): Head | null | undefined {
   if (sizeBytes > 8) return null
   const bytes = idBytes + sizeBytes
   if (at + bytes > view.length) return undefined
-  return { id: view.readUIntBE(at, idBytes), bytes, size: sizeAt(view, at + idBytes, sizeBytes) }
+  return filled(into, wordAt(view, at, idBytes), bytes, sizeAt(view, at + idBytes, sizeBytes))
+}
+
+function filled(head: Head, id: number, bytes: number, size: number | null): Head {
+  head.id = id
+  head.bytes = bytes
+  head.size = size
+  return head
+}
+
+/**
+ * Up to four bytes, by whole numbers of 32 bits: there may be a million heads, and `readUIntBE`, or sums of floating
+ * point, take more time for them than all the rest.
+ */
+function wordAt(view: Buffer, at: number, bytes: number): number {
+  let word = 0
+  for (let next = at; next < at + bytes; next++) word = (word << 8) | (view[next] ?? 0)
+  return word >>> 0
 }
 
 function sizeAt(view: Buffer, at: number, bytes: number): number | null {
-  // The marker bit is taken off; all data bits set means unknown (RFC 8794, section 4).
-  let size = (view[at] ?? 0) & ((1 << (8 - bytes)) - 1)
-  let allSet = size === (1 << (8 - bytes)) - 1
-  for (let next = at + 1; next < at + bytes; next++) {
-    const byte = view[next] ?? 0
-    allSet &&= byte === 0xff
-    size = size * 256 + byte
+  // The first bit that is set is a marker, no part of the size; all data bits set means unknown (RFC 8794, section 4).
+  if (bytes <= 4) {
+    const marker = 1 << (7 * bytes)
+    const size = wordAt(view, at, bytes) - marker
+    return size === marker - 1 ? null : size
   }
-  return allSet ? null : size
+  const marker = 1 << (7 * bytes - 32)
+  const high = wordAt(view, at, bytes - 4) - marker
+  const low = wordAt(view, at + bytes - 4, 4)
+  if (high === 0) return low
+  return high === marker - 1 && low === 0xffff_ffff ? null : high * 2 ** 32 + low
 }
 
 /** What the DocType in the header makes of a file that starts with it. */
@@ -116,9 +145,10 @@ function badHead(head: null | undefined, view: Buffer, at: number): Error {
 
 /** The Segment comes after the header, with at most some filling before it. */
 function* segmentHead(start: number): Walk<{ start: number; end: number }> {
+  const spend = spending('webm', fillingBudget)
   let at = start
-  for (let count = 1; ; count++) {
-    withinBudget('webm', elementBudget, count, at)
+  for (;;) {
+    spend(at)
     const head = yield* elementHead(at)
     at += head.bytes
     if (head.id === ids.segment) return { start: at, end: at + (head.size ?? Number.POSITIVE_INFINITY) }
@@ -140,48 +170,51 @@ function* passOver(bytes: number, at: number): Walk<void> {
   }
 }
 
-type Seen = { track: boolean; cluster: boolean; count: number }
+type Seen = { track: boolean; cluster: boolean }
 
 /**
  * The elements of the Segment, up to its end, or to the end of the file where its size is unknown. So that a
  * live recording with its many small blocks costs little, all that are at hand are read at once.
  */
 function* elements(start: number, end: number): Walk<Seen> {
-  const seen = { track: false, cluster: false, count: 0 }
+  const spend = spending('webm', elementBudget)
+  const spendInTracks = spending('webm', trackBudget)
+  const seen = { track: false, cluster: false }
   let at = start
   while (at < end) {
     const view = yield* peek(longestHead)
     if (view.length === 0 && end === Number.POSITIVE_INFINITY) break
-    const found = scan(view, at, end, seen)
+    const found = scan(view, at, { end, seen, spend })
     yield* passOver(found.bytes, at)
     at += found.bytes
     if (found.next === 'file') break
     if (found.next === 'tracks') {
-      seen.track = (yield* tracks(at, at + found.size)) || seen.track
+      seen.track = (yield* tracks(at, at + found.size, spendInTracks)) || seen.track
       at += found.size
     }
   }
   return seen
 }
 
+type Scan = { end: number; seen: Seen; spend: Spend }
 type Found = { bytes: number; next: 'more' | 'file' } | { bytes: number; next: 'tracks'; size: number }
 
 /** Passes over the elements that begin in `view`, which is at byte `start`; stops after the head of a Tracks. */
-function scan(view: Buffer, start: number, end: number, seen: Seen): Found {
+function scan(view: Buffer, start: number, { end, seen, spend }: Scan): Found {
+  const reused = emptyHead()
   let at = 0
   do {
-    const head = headAt(view, at)
+    const head = headAt(view, at, reused)
     if (!head) throw badHead(head, view.subarray(at), start + at)
     // Another header in a Segment of unknown size ends it: streams may be joined (RFC 8794, section 6.2).
     if (head.id === ids.header && end === Number.POSITIVE_INFINITY) return { bytes: at, next: 'file' }
-    seen.count++
-    withinBudget('webm', elementBudget, seen.count, start + at)
+    spend(start + at)
     const size = sizeWithin(head, start + at, end)
     at += head.bytes
     if (head.id === ids.tracks) return { bytes: at, next: 'tracks', size }
     if (head.id === ids.cluster) seen.cluster = true
     at += size
-  } while (at + longestHead <= view.length)
+  } while (start + at < end && at + longestHead <= view.length)
   return { bytes: at, next: 'more' }
 }
 
@@ -198,11 +231,12 @@ function sizeWithin(head: Head, at: number, end: number): number {
 }
 
 /** True where there is a TrackEntry. */
-function* tracks(start: number, end: number): Walk<boolean> {
+function* tracks(start: number, end: number, spend: Spend): Walk<boolean> {
   let entry = false
   let at = start
-  for (let count = 1; at < end; count++) {
-    withinBudget('webm', trackBudget, count, at)
+  spend(at) // for itself, so that empty ones are counted too
+  while (at < end) {
+    spend(at)
     const head = yield* elementHead(at)
     const size = sizeWithin(head, at, end)
     at += head.bytes

@@ -1,0 +1,75 @@
+/**
+ * What judging a file costs in CPU beyond one native pass over the same bytes (a CRC-32). Other programs on the
+ * machine make every run slower and none faster, so the best of several runs is taken of each, in turns.
+ */
+import { crc32 } from 'node:zlib'
+import { Fault } from '../../src/errors.ts'
+import { createInspector } from '../../src/intake/container/inspector.ts'
+import { allTypes } from '../media/judge.ts'
+
+const sliceBytes = 65_536
+const mebibyte = 2 ** 20
+
+/** The most that is allowed, on a machine that needs `usualMsPerMiB` for the native pass; a slower one gets more. */
+const allowedMs = 50
+const usualMsPerMiB = 0.4
+
+const cpuMs = (work: () => void): number => {
+  const before = process.cpuUsage()
+  work()
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / 1000
+}
+
+const slicesOf = (file: Buffer, look: (slice: Buffer) => void): void => {
+  for (let at = 0; at < file.length; at += sliceBytes) look(file.subarray(at, at + sliceBytes))
+}
+
+function judge(file: Buffer): void {
+  const inspector = createInspector({ allowed: allTypes })
+  try {
+    slicesOf(file, inspector.write)
+    inspector.end()
+  } catch (thrown) {
+    if (!(thrown instanceof Fault)) throw thrown
+  }
+}
+
+function nativePass(file: Buffer): void {
+  let sum = 0
+  slicesOf(file, (slice) => {
+    sum = crc32(slice, sum)
+  })
+}
+
+let limit: number | undefined
+
+/** Milliseconds that are allowed on this machine as it is now. */
+export function limitMs(): number {
+  if (limit === undefined) {
+    const bytes = Buffer.alloc(32 * mebibyte, 'native')
+    const runs = Array.from({ length: 5 }, () => cpuMs(() => nativePass(bytes)))
+    limit = allowedMs * Math.max(1, Math.min(...runs) / 32 / usualMsPerMiB)
+  }
+  return limit
+}
+
+export type Cost = { judgingMs: number; nativeMs: number; beyondMs: number; beyondMsPerMiB: number }
+
+/** @param atLeast how many runs there are, and more of them, up to 15, while the cost is above the limit */
+export function costOf(file: Buffer, atLeast = 5): Cost {
+  let judgingMs = Number.POSITIVE_INFINITY
+  let nativeMs = Number.POSITIVE_INFINITY
+  for (let run = 0; run < atLeast || (run < 15 && judgingMs - nativeMs > limitMs()); run++) {
+    judgingMs = Math.min(
+      judgingMs,
+      cpuMs(() => judge(file)),
+    )
+    nativeMs = Math.min(
+      nativeMs,
+      cpuMs(() => nativePass(file)),
+    )
+  }
+  const beyondMs = Math.max(0, judgingMs - nativeMs)
+  return { judgingMs, nativeMs, beyondMs, beyondMsPerMiB: beyondMs / (file.length / mebibyte) }
+}
