@@ -5,7 +5,7 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import type { Outcome } from '../records/database.ts'
-import { migrate, openForWriting } from './sqlite-connection.ts'
+import { migrate, openForWriting, watchIdentity } from './sqlite-connection.ts'
 
 export type WireStep = { sql: string; parameters: SQLInputValue[]; mustChange: boolean }
 export type WriterRequest = { id: number; batch: WireStep[] } | { close: true }
@@ -23,7 +23,7 @@ export type Result = { id: number; outcome: Outcome } | { id: number; refused: s
 /** More than this under one transaction would make the first wait too long for the last. */
 const maxJobsAtOnce = 256
 
-function run(port: MessagePort, connection: DatabaseSync): void {
+function run(port: MessagePort, connection: DatabaseSync, assertSameFiles: () => void): void {
   const prepared = new Map<string, StatementSync>()
   const prepare = (sql: string): StatementSync => {
     let statement = prepared.get(sql)
@@ -60,9 +60,11 @@ function run(port: MessagePort, connection: DatabaseSync): void {
 
   const commitTogether = (jobs: Job[]): WriterReply => {
     try {
+      assertSameFiles()
       connection.exec('BEGIN IMMEDIATE')
       const results = jobs.map(decide)
       connection.exec('COMMIT')
+      assertSameFiles() // what was written meanwhile may be in a file that nobody will find
       return { results }
     } catch (error) {
       // A failed COMMIT (disk full, I/O error) may have rolled back by itself; then this one has nothing to do.
@@ -93,7 +95,7 @@ if (parentPort !== null) {
     const connection = openForWriting(workerData.path)
     migrate(connection)
     parentPort.postMessage({ opened: true } satisfies WriterReply)
-    run(parentPort, connection)
+    run(parentPort, connection, watchIdentity(workerData.path))
   } catch (error) {
     const { name, message } = error as Error
     parentPort.postMessage({ failedToOpen: { name, message } } satisfies WriterReply)

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { after, type TestContext, test } from 'node:test'
 import { sql } from 'kysely'
-import { Fault } from '../errors.ts'
-import { type ApiKeyRow, findApiKey, insertApiKey, listApiKeys, revokeApiKey } from '../records/api-keys.ts'
-import { type Database, type Step, step } from '../records/database.ts'
+import { idsIn, isUnavailable, keyRow } from '../../test/contract/database.ts'
+import { findApiKey, insertApiKey } from '../records/api-keys.ts'
+import { type Database, SchemaTooNew, step } from '../records/database.ts'
 import { migrations } from '../records/migrations.ts'
 import { openSqlite } from './sqlite.ts'
-import { migrate, openForWriting, SchemaTooNew } from './sqlite-connection.ts'
+import { migrate, openForWriting } from './sqlite-connection.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'assetd-sqlite-'))
 after(() => rmSync(folder, { recursive: true }))
@@ -23,23 +23,6 @@ async function opened(context: TestContext, path = freshPath()): Promise<Databas
   context.after(() => database.close())
   return database
 }
-
-function keyRow(key_id: string, owner = 'o'): ApiKeyRow {
-  const none = { expires_at_ms: null, last_used_at_ms: null, revoked_at_ms: null }
-  return { key_id, secret_hash: 'h', workspace: 'w', owner, scopes: '', created_at_ms: 1, ...none }
-}
-
-const idsIn = async (database: Database): Promise<string[]> =>
-  (await listApiKeys(database)).map((row) => row.key_id)
-
-/** A statement that the database refuses: a NOT NULL column is null. */
-function failing(database: Database): Step {
-  const query = database.build.insertInto('api_keys').values({ ...keyRow('bad'), owner: sql<string>`NULL` })
-  return step(query)
-}
-
-const isUnavailable = (error: unknown): boolean =>
-  error instanceof Fault && error.code === 'service_unavailable' && (error.retryAfterSeconds ?? 0) >= 1
 
 /** Opens the file beside the service, to look at it. */
 function look<T>(path: string, work: (connection: DatabaseSync) => T): T {
@@ -71,21 +54,16 @@ const lockedOut = (async () => {
   return { write, waitedMs, meanwhile, afterwards }
 })()
 
-test('a fresh file gets the whole schema, and can be opened again', async (context) => {
+test('a fresh file gets the whole schema', async () => {
   const path = freshPath()
-  const first = await openSqlite(path)
-  await first.write([insertApiKey(first, keyRow('a'))])
-  await first.close()
+  await (await openSqlite(path)).close()
   assert.equal(
     look(path, (file) => file.prepare('PRAGMA user_version').get()?.user_version),
     migrations.length,
   )
-  const second = await opened(context, path)
-  assert.deepEqual({ ...(await findApiKey(second, 'a')) }, keyRow('a'))
-  assert.equal(await findApiKey(second, 'b'), null)
 })
 
-test('F66: the writer of the service itself runs with WAL and synchronous=FULL', async (context) => {
+test('case 66: the writer of the service itself runs with WAL and synchronous=FULL', async (context) => {
   const path = freshPath()
   const database = await opened(context, path)
   const seen = sql<string>`(SELECT journal_mode FROM pragma_journal_mode) || ' ' || (SELECT synchronous FROM pragma_synchronous)`
@@ -105,152 +83,7 @@ test('a connection for writing: every setting that durability rests on', () => {
   connection.close()
 })
 
-test('a batch is written whole, and can be read once its promise resolves', async (context) => {
-  const database = await opened(context)
-  const batch = ['a', 'b', 'c'].map((id) => insertApiKey(database, keyRow(id)))
-  assert.deepEqual(await database.write(batch), { written: true })
-  assert.deepEqual(await idsIn(database), ['a', 'b', 'c'])
-  assert.deepEqual(await database.write([]), { written: true })
-})
-
-test('a statement that had to change a row and did not undoes the whole batch, and is named', async (context) => {
-  const database = await opened(context)
-  const outcome = await database.write([
-    insertApiKey(database, keyRow('a')),
-    insertApiKey(database, keyRow('b')),
-    revokeApiKey(database, 'not there', 5),
-    insertApiKey(database, keyRow('c')),
-  ])
-  assert.deepEqual(outcome, { written: false, failedStep: 2 })
-  assert.deepEqual(await idsIn(database), [])
-})
-
-test('a statement sees what those before it in the batch wrote', async (context) => {
-  const database = await opened(context)
-  const batch = [insertApiKey(database, keyRow('a')), revokeApiKey(database, 'a', 5)]
-  assert.deepEqual(await database.write(batch), { written: true })
-  assert.equal((await findApiKey(database, 'a'))?.revoked_at_ms, 5)
-  assert.deepEqual(await database.write([revokeApiKey(database, 'a', 6)]), { written: false, failedStep: 0 })
-})
-
-test('a statement that need not change a row may change none', async (context) => {
-  const database = await opened(context)
-  const { query } = revokeApiKey(database, 'not there', 5)
-  assert.deepEqual(await database.write([{ query }]), { written: true })
-})
-
-test('a thousand batches at once: each is decided by itself, in the order they were given', async (context) => {
-  const database = await opened(context)
-  const outcomes = await Promise.all(
-    Array.from({ length: 1_000 }, (_, index) => {
-      const id = String(Math.floor(index / 2)).padStart(4, '0')
-      const insert = insertApiKey(database, keyRow(id))
-      // The even ones insert and revoke; the odd ones revoke the same key again, which must fail.
-      const more = insertApiKey(database, keyRow(`never-${id}`))
-      return database.write(
-        index % 2 === 0 ? [insert, revokeApiKey(database, id, 1)] : [more, revokeApiKey(database, id, 2)],
-      )
-    }),
-  )
-  for (const [index, outcome] of outcomes.entries())
-    assert.deepEqual(outcome, index % 2 === 0 ? { written: true } : { written: false, failedStep: 1 })
-  const rows = await listApiKeys(database)
-  assert.equal(rows.length, 500)
-  assert.ok(rows.every((row) => row.revoked_at_ms === 1))
-})
-
-test('of fifty that claim one row at once, one wins', async (context) => {
-  const database = await opened(context)
-  await database.write([insertApiKey(database, keyRow('a'))])
-  const all = Array.from({ length: 50 }, (_, index) => database.write([revokeApiKey(database, 'a', index)]))
-  const won = (await Promise.all(all)).filter((outcome) => outcome.written)
-  assert.equal(won.length, 1)
-})
-
-test('a statement that the database refuses is service_unavailable, and nothing of its batch is written', async (context) => {
-  const database = await opened(context)
-  await assert.rejects(
-    database.write([insertApiKey(database, keyRow('a')), failing(database)]),
-    isUnavailable,
-  )
-  assert.deepEqual(await idsIn(database), [])
-  assert.deepEqual(await database.write([insertApiKey(database, keyRow('b'))]), { written: true })
-})
-
-test('a refused statement takes no other batch with it: each has a savepoint of its own', async (context) => {
-  const database = await opened(context)
-  const settled = await Promise.allSettled([
-    database.write([insertApiKey(database, keyRow('a'))]),
-    database.write([insertApiKey(database, keyRow('x')), failing(database)]),
-    database.write([insertApiKey(database, keyRow('b'))]),
-  ])
-  assert.deepEqual(
-    settled.map((one) => one.status),
-    ['fulfilled', 'rejected', 'fulfilled'],
-  )
-  assert.deepEqual(await idsIn(database), ['a', 'b'])
-})
-
-test('a read that cannot be done is service_unavailable', async (context) => {
-  const database = await opened(context)
-  const broken = database.build.selectFrom('api_keys').select(sql<number>`no_such_column`.as('x'))
-  await assert.rejects(database.read(broken), isUnavailable)
-})
-
-test('reads cannot write', async (context) => {
-  const database = await opened(context)
-  const insert = database.build.insertInto('api_keys').values(keyRow('a')).returning('key_id')
-  await assert.rejects(database.read(insert), isUnavailable)
-  assert.deepEqual(await idsIn(database), [])
-})
-
-test('values are bound: quotes and NUL come back as they were', async (context) => {
-  const database = await opened(context)
-  const id = `'; DROP TABLE api_keys; -- "é☃`
-  await database.write([insertApiKey(database, keyRow(id))])
-  assert.deepEqual(await idsIn(database), [id])
-})
-
-test('after close, writes and reads are service_unavailable; those under way are written', async () => {
-  const path = freshPath()
-  const database = await openSqlite(path)
-  const underWay = database.write([insertApiKey(database, keyRow('a'))])
-  await database.close()
-  assert.deepEqual(await underWay, { written: true })
-  await assert.rejects(database.write([insertApiKey(database, keyRow('b'))]), isUnavailable)
-  await assert.rejects(idsIn(database), isUnavailable)
-  assert.equal(
-    look(path, (file) => file.prepare('SELECT count(*) AS n FROM api_keys').get()?.n),
-    1,
-  )
-})
-
-test('two that open one fresh file at once both have it, with the schema made once', async (context) => {
-  for (let round = 0; round < 4; round++) {
-    const path = freshPath()
-    const [first, second] = await Promise.all([opened(context, path), opened(context, path)])
-    const writes = Array.from({ length: 40 }, (_, index) => {
-      const database = index % 2 === 0 ? first : second
-      return database.write([insertApiKey(database, keyRow(`k${String(index).padStart(2, '0')}`))])
-    })
-    await Promise.all(writes)
-    assert.equal((await idsIn(first)).length, 40)
-    assert.deepEqual(await idsIn(second), await idsIn(first))
-  }
-})
-
-test('of two on one file that claim one row, one wins', async (context) => {
-  const path = freshPath()
-  const [first, second] = await Promise.all([opened(context, path), opened(context, path)])
-  await first.write([insertApiKey(first, keyRow('a'))])
-  const outcomes = await Promise.all([
-    first.write([revokeApiKey(first, 'a', 1)]),
-    second.write([revokeApiKey(second, 'a', 2)]),
-  ])
-  assert.equal(outcomes.filter((outcome) => outcome.written).length, 1)
-})
-
-test('N102: a file of a newer assetd is not opened, not changed, and the message says what to do', async () => {
+test('case 102: a file of a newer assetd is not opened, not changed, and the message says what to do', async () => {
   const path = freshPath()
   await (await openSqlite(path)).close()
   look(path, (file) => file.exec(`PRAGMA user_version = ${migrations.length + 1}`))
@@ -271,7 +104,7 @@ test('a file that is no database, and a folder that is not there, are told', asy
   await assert.rejects(openSqlite(join(folder, 'none', 'x.sqlite')), /unable to open/)
 })
 
-test('F68: a migration that was cut off is taken again, whole', () => {
+test('case 68: a migration that was cut off is taken again, whole', () => {
   const path = freshPath()
   const cut = openForWriting(path)
   cut.exec(`BEGIN IMMEDIATE; ${migrations[0]}`)
@@ -298,10 +131,45 @@ test('a migration that fails changes nothing and is told', () => {
   connection.close()
 })
 
-test('H73: a file that another process has locked for longer than we wait is service_unavailable; reads go on', async () => {
+test('case 73: a file that another process has locked for longer than we wait is service_unavailable; reads go on', async () => {
   const { write, waitedMs, meanwhile, afterwards } = await lockedOut
   assert.ok(isUnavailable(write))
   assert.ok(waitedMs > 4_000 && waitedMs < 12_000, `${waitedMs} ms`)
   assert.deepEqual(meanwhile, [])
   assert.deepEqual(afterwards, { written: true })
+})
+
+for (const [what, damage] of [
+  ['deleted', (path: string) => rmSync(path)],
+  [
+    'replaced',
+    (path: string) => {
+      renameSync(path, `${path}.old`)
+      writeFileSync(path, '')
+    },
+  ],
+  ['robbed of its write-ahead log', (path: string) => rmSync(`${path}-wal`)],
+] as const) {
+  test(`case 73: once the file was ${what} no write is acknowledged, and the database says so of itself`, async (context) => {
+    const path = freshPath()
+    const database = await opened(context, path)
+    await database.write([insertApiKey(database, keyRow('before'))])
+    await database.assertUsable()
+    damage(path)
+    await assert.rejects(database.write([insertApiKey(database, keyRow('after'))]), isUnavailable)
+    await assert.rejects(database.assertUsable(), isUnavailable)
+  })
+}
+
+test('case 73: a database that another process has locked is not usable, and is told so within about a second', async (context) => {
+  const path = freshPath()
+  const database = await opened(context, path)
+  const other = new DatabaseSync(path)
+  other.exec('BEGIN IMMEDIATE')
+  const started = performance.now()
+  await assert.rejects(database.assertUsable(), isUnavailable)
+  assert.ok(performance.now() - started < 4_000, 'not after the busy timeout of five seconds')
+  other.exec('ROLLBACK')
+  other.close()
+  await database.assertUsable()
 })

@@ -1,11 +1,20 @@
 /** The embedded database: `node:sqlite`, writing in a thread of its own, reading here on a read-only connection. */
+
+import { extname } from 'node:path'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { Worker } from 'node:worker_threads'
 import { DummyDriver, Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely'
-import { Fault } from '../errors.ts'
-import type { Compilable, Database, Outcome, Step } from '../records/database.ts'
+import type { Fault } from '../errors.ts'
+import {
+  type Compilable,
+  type Database,
+  databaseUnavailable,
+  type Outcome,
+  SchemaTooNew,
+  type Step,
+} from '../records/database.ts'
 import type { Tables } from '../records/schema.ts'
-import { SchemaTooNew } from './sqlite-connection.ts'
+import { sqliteTexts } from './sqlite-texts.ts'
 import type { WireStep, WriterReply, WriterRequest } from './sqlite-writer.ts'
 
 const build = new Kysely<Tables>({
@@ -16,6 +25,9 @@ const build = new Kysely<Tables>({
     createQueryCompiler: () => new SqliteQueryCompiler(),
   },
 })
+
+/** Who asks whether the database can be used wants to know now, not when its busy timeout has passed. */
+const probeMs = 1_000
 
 type Waiting = { resolve: (outcome: Outcome) => void; reject: (error: Fault) => void }
 
@@ -31,27 +43,30 @@ export async function openSqlite(path: string): Promise<Database> {
   const waiting = new Map<number, Waiting>()
   let nextId = 1
   let dead = false
+  let closed: Promise<void> | undefined
 
   writer.on('message', (reply: WriterReply) => {
     if ('results' in reply) {
       for (const result of reply.results) {
         const one = settle(waiting, result.id)
         if ('outcome' in result) one?.resolve(result.outcome)
-        else one?.reject(unavailable(result.refused))
+        else one?.reject(databaseUnavailable(result.refused))
       }
     } else if ('failed' in reply) {
-      for (const id of reply.failed.ids) settle(waiting, id)?.reject(unavailable(reply.failed.message))
+      for (const id of reply.failed.ids)
+        settle(waiting, id)?.reject(databaseUnavailable(reply.failed.message))
     }
   })
   const die = (cause: unknown): void => {
     dead = true
-    for (const id of [...waiting.keys()]) settle(waiting, id)?.reject(unavailable(cause))
+    for (const id of [...waiting.keys()]) settle(waiting, id)?.reject(databaseUnavailable(cause))
   }
   writer.on('error', die)
   writer.on('exit', () => die('the writer has ended'))
 
-  return {
+  const database: Database = {
     build,
+    texts: sqliteTexts,
     async read<Row>(query: Compilable<Row>): Promise<Row[]> {
       const { sql, parameters } = query.compile()
       try {
@@ -62,11 +77,11 @@ export async function openSqlite(path: string): Promise<Database> {
         }
         return statement.all(...(parameters as SQLInputValue[])) as Row[]
       } catch (error) {
-        throw unavailable(error)
+        throw databaseUnavailable(error)
       }
     },
     write(batch: readonly Step[]): Promise<Outcome> {
-      if (dead) return Promise.reject(unavailable('the writer has ended'))
+      if (dead) return Promise.reject(databaseUnavailable('the writer has ended'))
       const id = nextId++
       const request: WriterRequest = { id, batch: batch.map(toWire) }
       return new Promise((resolve, reject) => {
@@ -74,18 +89,30 @@ export async function openSqlite(path: string): Promise<Database> {
         writer.postMessage(request)
       })
     },
-    async close(): Promise<void> {
-      reader.close() // first: the last connection to close folds the write-ahead log back into the file
-      if (dead) return
-      const ended = new Promise((resolve) => writer.once('exit', resolve))
-      writer.postMessage({ close: true } satisfies WriterRequest)
-      await ended
+    async assertUsable(): Promise<void> {
+      // A transaction without a statement: takes the lock, and costs no sync.
+      await Promise.race([database.write([]), failAfter(probeMs)])
+      await database.read(build.selectFrom('token_issuer').select('id'))
+    },
+    close(): Promise<void> {
+      closed ??= close()
+      return closed
     },
   }
+  const close = async (): Promise<void> => {
+    reader.close() // first: the last connection to close folds the write-ahead log back into the file
+    if (dead) return
+    const ended = new Promise((resolve) => writer.once('exit', resolve))
+    writer.postMessage({ close: true } satisfies WriterRequest)
+    await ended
+  }
+  return database
 }
 
 function startWriter(path: string): Promise<Worker> {
-  const writer = new Worker(new URL('./sqlite-writer.ts', import.meta.url), { workerData: { path } })
+  // `.js` in the package, where the code is compiled.
+  const file = `./sqlite-writer${extname(import.meta.url)}`
+  const writer = new Worker(new URL(file, import.meta.url), { workerData: { path } })
   return new Promise((resolve, reject) => {
     writer.once('error', reject)
     writer.once('message', (reply: WriterReply) => {
@@ -97,6 +124,12 @@ function startWriter(path: string): Promise<Worker> {
   })
 }
 
+function failAfter(ms: number): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(databaseUnavailable(`no answer within ${ms} ms`)), ms).unref()
+  })
+}
+
 function settle(waiting: Map<number, Waiting>, id: number): Waiting | undefined {
   const one = waiting.get(id)
   waiting.delete(id)
@@ -105,12 +138,4 @@ function settle(waiting: Map<number, Waiting>, id: number): Waiting | undefined 
 
 function toWire({ query, mustChange }: Step): WireStep {
   return { sql: query.sql, parameters: query.parameters as SQLInputValue[], mustChange: mustChange ?? false }
-}
-
-function unavailable(cause: unknown): Fault {
-  return new Fault(
-    'service_unavailable',
-    'The database cannot be used at the moment. Nothing was stored. Retry shortly.',
-    { retryAfterSeconds: 5, cause },
-  )
 }

@@ -3,7 +3,8 @@
  * atomic batch of statements known beforehand, with its conditions inside the SQL, so that no engine ever
  * waits for us in the middle of a transaction.
  */
-import type { CompiledQuery, Kysely } from 'kysely'
+import type { CompiledQuery, Kysely, RawBuilder } from 'kysely'
+import { Fault } from '../errors.ts'
 import type { Tables } from './schema.ts'
 
 /** One statement of a batch. */
@@ -18,9 +19,29 @@ export type Outcome = { written: true } | { written: false; failedStep: number }
 
 export type Compilable<Row> = { compile(): CompiledQuery<Row> }
 
+/**
+ * The index over the words of completed assets: of their names, types and owners, without regard to case and accents.
+ * The database keeps it by itself. It is the one place where a query differs from engine to engine.
+ */
+export interface TextIndex {
+  /** An expression to select from: the `completed_order` of what has all the words, as `at`, the highest first. */
+  find(wanted: TextSearch): RawBuilder<{ at: number }>
+}
+
+export type TextSearch = {
+  workspace: string
+  kind: 'image'
+  /** Of letters and digits alone. */
+  words: readonly { text: string; isPrefix: boolean }[]
+  /** Null: from the highest. */
+  before: number | null
+  limit: number
+}
+
 export interface Database {
   /** Builds queries; runs none. */
   readonly build: Kysely<Tables>
+  readonly texts: TextIndex
   /** @throws {Fault} `service_unavailable` where the database does not answer */
   read<Row>(query: Compilable<Row>): Promise<Row[]>
   /**
@@ -28,10 +49,37 @@ export interface Database {
    * @throws {Fault} `service_unavailable`; whether the batch was written is then not known
    */
   write(batch: readonly Step[]): Promise<Outcome>
+  /**
+   * Resolves where a write would be durable now.
+   * @throws {Fault} `service_unavailable`
+   */
+  assertUsable(): Promise<void>
+  /** Ends what is under way first. May be called again. */
   close(): Promise<void>
 }
 
 /** A statement of a batch. */
 export function step(query: Compilable<unknown>, options: { mustChange?: boolean } = {}): Step {
   return { query: query.compile(), ...options }
+}
+
+/** What whoever asks is told, whatever is wrong with the database. */
+export function databaseUnavailable(cause: unknown): Fault {
+  return new Fault(
+    'service_unavailable',
+    'The database cannot be used at the moment. Nothing was stored. Retry shortly.',
+    { retryAfterSeconds: 5, cause },
+  )
+}
+
+/** The records were written by a newer assetd: running on would risk what we do not understand. */
+export class SchemaTooNew extends Error {
+  override readonly name = 'SchemaTooNew'
+
+  /** @param found the version of the schema that is there */
+  static of(found: number, known: number): SchemaTooNew {
+    return new SchemaTooNew(
+      `its schema has version ${found}, and this assetd knows versions up to ${known}: run the newer assetd that wrote it`,
+    )
+  }
 }

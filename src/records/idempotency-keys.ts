@@ -3,6 +3,7 @@
  * insert, and only the holder of the claim's token may keep an answer for it or free it.
  */
 import type { ExpressionBuilder } from 'kysely'
+import { type Clock, earliestMs } from '../clock.ts'
 import { type Database, type Step, step } from './database.ts'
 import type { Tables } from './schema.ts'
 
@@ -14,7 +15,7 @@ export type KeptAnswer = { status: number; body: string; file_sha256: string | n
 /** What is known of a key: an answer to replay, or a request that is still running until its lease ends. */
 export type KeyState = { answer: KeptAnswer } | { inFlightUntilMs: number } | null
 
-export async function findKey(database: Database, scope: KeyScope, nowMs: number): Promise<KeyState> {
+export async function findKey(database: Database, scope: KeyScope, clock: Clock): Promise<KeyState> {
   const [row] = await database.read(
     database.build
       .selectFrom('idempotency_keys')
@@ -25,9 +26,9 @@ export async function findKey(database: Database, scope: KeyScope, nowMs: number
   )
   if (row === undefined) return null
   if (row.body === null || row.status === null) {
-    return row.lease_expires_at_ms > nowMs ? { inFlightUntilMs: row.lease_expires_at_ms } : null
+    return row.lease_expires_at_ms > clock.steadyMs() ? { inFlightUntilMs: row.lease_expires_at_ms } : null
   }
-  if ((row.expires_at_ms ?? 0) <= nowMs) return null
+  if ((row.expires_at_ms ?? 0) <= earliestMs(clock)) return null
   return { answer: { status: row.status, body: row.body, file_sha256: row.file_sha256 } }
 }
 
@@ -35,7 +36,8 @@ export async function findKey(database: Database, scope: KeyScope, nowMs: number
 export function claimKey(
   database: Database,
   scope: KeyScope,
-  claim: { token: string; serviceId: string; nowMs: number; leaseExpiresAtMs: number },
+  claim: { token: string; serviceId: string; leaseExpiresAtMs: number },
+  clock: Clock,
 ): Step {
   const held = {
     token: claim.token,
@@ -57,9 +59,9 @@ export function claimKey(
           row.or([
             row.and([
               row('idempotency_keys.body', 'is', null),
-              row('idempotency_keys.lease_expires_at_ms', '<=', claim.nowMs),
+              row('idempotency_keys.lease_expires_at_ms', '<=', clock.steadyMs()),
             ]),
-            row('idempotency_keys.expires_at_ms', '<=', claim.nowMs),
+            row('idempotency_keys.expires_at_ms', '<=', earliestMs(clock)),
           ]),
         ),
     )
@@ -96,8 +98,49 @@ export function freeAbandonedKeys(database: Database, livingServiceId: string): 
   )
 }
 
-export function deleteExpiredKeys(database: Database, nowMs: number): Step {
-  return step(database.build.deleteFrom('idempotency_keys').where('expires_at_ms', '<=', nowMs))
+/** Frees the claims that nobody has renewed until their leases ended; their holders can keep no answer any more. */
+export function freeLapsedKeys(database: Database, steadyMs: number): Step {
+  return step(
+    database.build
+      .deleteFrom('idempotency_keys')
+      .where('body', 'is', null)
+      .where('lease_expires_at_ms', '<=', steadyMs),
+  )
+}
+
+/** Of a copy of the records: nobody holds a claim there. */
+export function deleteAllClaims(database: Database): Step {
+  return step(database.build.deleteFrom('idempotency_keys').where('body', 'is', null))
+}
+
+/**
+ * Some of those that have expired, not all: a statement that goes on for long holds up others, and one that the database
+ * ends for it has done nothing.
+ */
+export function deleteExpiredKeys(database: Database, clock: Clock, atMost: number): Step {
+  return step(
+    database.build
+      .deleteFrom('idempotency_keys')
+      .where(({ eb, refTuple }) =>
+        eb(
+          refTuple('workspace', 'route', 'key'),
+          'in',
+          expired(database, clock, atMost).$asTuple('workspace', 'route', 'key'),
+        ),
+      ),
+  )
+}
+
+export async function areKeysExpired(database: Database, clock: Clock): Promise<boolean> {
+  return (await database.read(expired(database, clock, 1))).length > 0
+}
+
+function expired(database: Database, clock: Clock, atMost: number) {
+  return database.build
+    .selectFrom('idempotency_keys')
+    .select(['workspace', 'route', 'key'])
+    .where('expires_at_ms', '<=', earliestMs(clock))
+    .limit(atMost)
 }
 
 /** The row of a claim that is still in flight and still ours. */
