@@ -136,7 +136,7 @@ test('more slices than one write can take (IOV_MAX)', async () => {
   assert.ok(readFileSync(blobPath(dir, key)).equals(source))
 })
 
-test('I80: the writer asks to wait once a write runs and the next is full, and lets go when there is room', async () => {
+test('case 80: the writer asks to wait once a write runs and the next is full, and lets go when there is room', async () => {
   const dir = freshFolder()
   const blobs = await createDiskBlobs(dir)
   const writer = blobs.create(randomName())
@@ -215,7 +215,7 @@ test('a key is for one attempt: a file that is there already is not overwritten'
   assert.equal(readFileSync(join(dir, 'incoming', key), 'latin1'), 'of another')
 })
 
-test('G70: when the folder vanishes every call fails as service_unavailable, and no rejection is left alone', async () => {
+test('case 70: when the folder vanishes every call fails as service_unavailable, and no rejection is left alone', async () => {
   const dir = freshFolder()
   const blobs = await createDiskBlobs(dir)
   const early = blobs.create(randomName())
@@ -240,7 +240,7 @@ test('G70: when the folder vanishes every call fails as service_unavailable, and
   assert.deepEqual(unhandled, [])
 })
 
-test('G69: a storage that failed and came back works again, without a restart', async () => {
+test('case 69: a storage that failed and came back works again, without a restart', async () => {
   const dir = freshFolder()
   const blobs = await createDiskBlobs(dir)
   rmSync(join(dir, 'blobs'), { recursive: true })

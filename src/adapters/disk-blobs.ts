@@ -3,34 +3,55 @@
  * (disk-writer.ts).
  */
 import { createReadStream } from 'node:fs'
-import { access, constants, type FileHandle, mkdir, open, readdir, rm } from 'node:fs/promises'
+import {
+  access,
+  constants,
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  stat,
+  statfs,
+  writeFile,
+} from 'node:fs/promises'
 import { join } from 'node:path'
+import { randomName } from '../asset.ts'
 import type { Blob, Blobs } from '../assets/blobs.ts'
-import { storageFault, syncFolder } from './disk-sync.ts'
-import { createBlockPool, createDiskWriter } from './disk-writer.ts'
+import { createBlockPool } from './blocks.ts'
+import { linkOrCopy, removeFile, removeForGood, storageFault, syncFolder } from './disk-sync.ts'
+import { createDiskWriter, type Shards } from './disk-writer.ts'
+
+/** Enough to keep the threads that remove them busy. */
+const removedAtOnce = 64
 
 /** @param dir the folder for `incoming/` and `blobs/`, both made here */
 export async function createDiskBlobs(dir: string): Promise<Blobs> {
-  const incoming = join(dir, 'incoming')
-  const shardOf = (key: string): string => join(dir, 'blobs', key.slice(0, 2))
-  await prepareFolders(dir, incoming)
-  const madeShards = new Map<string, Promise<void>>()
-  const blocks = createBlockPool()
-
-  const ensureShard = (shard: string): Promise<void> => {
-    let made = madeShards.get(shard)
-    if (made === undefined) {
-      made = mkdir(shard, { recursive: true, mode: 0o700 }).then(() => syncFolder(join(dir, 'blobs')))
-      made.catch(() => madeShards.delete(shard))
-      madeShards.set(shard, made)
-    }
-    return made
+  await mkdir(join(dir, 'incoming'), { recursive: true, mode: 0o700 })
+  await mkdir(join(dir, 'blobs'), { recursive: true, mode: 0o700 })
+  const [from, to] = await Promise.all([stat(join(dir, 'incoming')), stat(join(dir, 'blobs'))])
+  if (from.dev !== to.dev) {
+    throw new Error(
+      'blobs/ is on another disk than incoming/, and a file cannot be moved at once between two: put both on one, or set ASSETD_DATA_DIR to a folder on that disk',
+    )
   }
+  await syncFolder(dir)
+  return openDiskBlobs(dir)
+}
+
+/** @param dir where they were made before, or nothing is; nothing is made by this alone */
+export function openDiskBlobs(dir: string): Blobs {
+  const incoming = join(dir, 'incoming')
+  const identityFile = join(dir, 'store-id')
+  const shardOf = (key: string): string => join(dir, 'blobs', key.slice(0, 2))
+  const shards = createShards(join(dir, 'blobs'))
+  const blocks = createBlockPool()
 
   return {
     create(key) {
       const shard = shardOf(key)
-      return createDiskWriter(join(incoming, key), shard, join(shard, key), ensureShard, blocks)
+      const pathOf = (other: string): string => join(shardOf(other), other)
+      return createDiskWriter(join(incoming, key), shard, join(shard, key), { shards, blocks, pathOf })
     },
     async open(key) {
       try {
@@ -45,11 +66,30 @@ export async function createDiskBlobs(dir: string): Promise<Blobs> {
       }
     },
     async remove(key) {
-      await rm(join(incoming, key), { force: true })
-      await rm(join(shardOf(key), key), { force: true })
+      await removeFile(join(incoming, key))
+      await removeForGood(join(shardOf(key), key))
+    },
+    async *list() {
+      yield await namesIn(incoming)
+      for (const shard of await namesIn(join(dir, 'blobs'))) yield await namesIn(join(dir, 'blobs', shard))
+    },
+    async stat(key) {
+      for (const path of [join(incoming, key), join(shardOf(key), key)]) {
+        try {
+          const { size, mtimeMs } = await stat(path)
+          return { sizeBytes: size, modifiedAtMs: mtimeMs }
+        } catch (error) {
+          if (!isMissing(error)) throw storageFault(error)
+        }
+      }
+      return null
     },
     async removeUnfinished() {
-      for (const name of await readdir(incoming)) await rm(join(incoming, name), { force: true })
+      const names = await readdir(incoming)
+      for (let at = 0; at < names.length; at += removedAtOnce) {
+        const some = names.slice(at, at + removedAtOnce)
+        await Promise.allSettled(some.map((name) => removeFile(join(incoming, name))))
+      }
     },
     async assertUsable() {
       try {
@@ -59,13 +99,77 @@ export async function createDiskBlobs(dir: string): Promise<Blobs> {
         throw storageFault(error)
       }
     },
+    async identity() {
+      return (await readIfThere(identityFile))?.trim() ?? null
+    },
+    async identify(id) {
+      const draft = join(incoming, randomName()) // swept like any other, should we die here
+      try {
+        await writeFile(draft, `${id}\n`, { mode: 0o600, flag: 'wx', flush: true })
+        await linkOrCopy(draft, identityFile).catch((error) => {
+          if (error.code !== 'EEXIST') throw error
+        })
+        await syncFolder(dir)
+      } catch (error) {
+        throw storageFault(error)
+      } finally {
+        await removeFile(draft)
+      }
+    },
+    async freeBytes() {
+      try {
+        const { bavail, bsize } = await statfs(incoming)
+        return bavail * bsize // what is free to us: some file systems keep a part for root
+      } catch (error) {
+        throw storageFault(error)
+      }
+    },
   }
 }
 
-async function prepareFolders(dir: string, incoming: string): Promise<void> {
-  await mkdir(incoming, { recursive: true, mode: 0o700 })
-  await mkdir(join(dir, 'blobs'), { recursive: true, mode: 0o700 })
-  await syncFolder(dir)
+/** The folders that blobs are moved into: made once each, and durable before a blob in them counts. */
+function createShards(parent: string): Shards {
+  const made = new Map<string, Promise<void>>()
+  return {
+    ensure(shard) {
+      let making = made.get(shard)
+      if (making === undefined) {
+        making = makeFolder(shard).then(() => syncFolder(parent))
+        making.catch(() => made.delete(shard))
+        made.set(shard, making)
+      }
+      return making
+    },
+    forget: (shard) => void made.delete(shard),
+  }
+}
+
+/** Its parent is not made: somebody has removed it, and its own entry would not be durable. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+}
+
+async function readIfThere(file: string): Promise<string | null> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    if (isMissing(error)) return null
+    throw storageFault(error)
+  }
+}
+
+/** Nothing where there is no such folder. */
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder)
+  } catch (error) {
+    if (isMissing(error) || (error as NodeJS.ErrnoException).code === 'ENOTDIR') return []
+    throw storageFault(error)
+  }
 }
 
 async function openBlob(file: FileHandle): Promise<Blob> {
@@ -74,6 +178,19 @@ async function openBlob(file: FileHandle): Promise<Blob> {
     sizeBytes: size,
     stream(start, end) {
       return createReadStream('', { fd: file, start, end, highWaterMark: 128 * 1024 })
+    },
+    async read(start, end) {
+      const bytes = Buffer.alloc(end - start)
+      try {
+        for (let at = 0; at < bytes.length; ) {
+          const { bytesRead } = await file.read(bytes, at, bytes.length - at, start + at)
+          if (bytesRead === 0) throw new Error('the file ends too early')
+          at += bytesRead
+        }
+      } catch (error) {
+        throw storageFault(error)
+      }
+      return bytes
     },
     close: () => file.close(),
   }

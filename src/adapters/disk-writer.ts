@@ -2,38 +2,26 @@
  * Writes one blob: gathered in blocks while the body arrives, then fsynced, renamed, and its folder fsynced. Only
  * then does the file count.
  */
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, open, rename } from 'node:fs/promises'
 import type { BlobWriter } from '../assets/blobs.ts'
 import type { Fault } from '../errors.ts'
-import { storageFault, syncFolder } from './disk-sync.ts'
+import type { BlockPool } from './blocks.ts'
+import { linkOrCopy, removeFile, removeForGood, storageFault, syncFolder } from './disk-sync.ts'
 
-/** Slices are copied together into blocks of this size: fewer writes, while the body is still arriving. */
-const blockBytes = 256 * 1024
-/** Unused blocks above this many, 8 MiB of them, go back to the system. */
-const keptBlocks = 32
-
-export type BlockPool = { take(): Buffer; give(used: Buffer[]): void }
-
-/** Blocks are used again, by whichever upload comes next: nothing of this is left to the garbage collector. */
-export function createBlockPool(): BlockPool {
-  const free: Buffer[] = []
-  return {
-    take: () => free.pop() ?? Buffer.allocUnsafeSlow(blockBytes),
-    give(used) {
-      for (const view of used) {
-        if (free.length < keptBlocks) free.push(Buffer.from(view.buffer as ArrayBuffer))
-        else (view.buffer as ArrayBuffer).transfer(0)
-      }
-    },
-  }
+export interface Shards {
+  /** Resolves once the folder is there, and durable. */
+  ensure(shard: string): Promise<void>
+  /** It may be gone: the next blob makes sure again. */
+  forget(shard: string): void
 }
+
+export type DiskWriterOptions = { shards: Shards; blocks: BlockPool; pathOf(key: string): string }
 
 export function createDiskWriter(
   path: string,
   shard: string,
   finalPath: string,
-  ensureShard: (shard: string) => Promise<void>,
-  blocks: BlockPool,
+  { shards, blocks, pathOf }: DiskWriterOptions,
 ): BlobWriter {
   let file: FileHandle | null = null
   let block: Buffer | null = null
@@ -44,6 +32,8 @@ export function createDiskWriter(
   let running: Promise<void> | null = null
   let waiting: Promise<void> | null = null
   let failure: Fault | null = null
+  /** Where there may be something to remove. */
+  let places: string[] = []
 
   const gather = (slice: Buffer): void => {
     for (let at = 0; at < slice.length; ) {
@@ -65,7 +55,10 @@ export function createDiskWriter(
     const slices = full
     full = []
     try {
-      file ??= await open(path, 'wx', 0o600)
+      if (file === null) {
+        places = [path]
+        file = await open(path, 'wx', 0o600)
+      }
       position += await writeAll(file, slices, position)
     } catch (error) {
       failure = storageFault(error)
@@ -111,10 +104,25 @@ export function createDiskWriter(
       file = null
       try {
         await syncAndClose(written)
-        await ensureShard(shard)
+        await shards.ensure(shard)
+        places = [path, finalPath]
         await rename(path, finalPath)
+        places = [finalPath]
         await syncFolder(shard)
       } catch (error) {
+        shards.forget(shard)
+        throw storageFault(error)
+      }
+    },
+    async storeCopy(key) {
+      try {
+        await shards.ensure(shard)
+        places = [finalPath]
+        // A blob is never written to again, so two names of one file are two blobs.
+        await linkOrCopy(pathOf(key), finalPath)
+        await syncFolder(shard)
+      } catch (error) {
+        shards.forget(shard)
         throw storageFault(error)
       }
     },
@@ -127,8 +135,8 @@ export function createDiskWriter(
       full = []
       await file?.close().catch(() => {})
       file = null
-      await rm(path, { force: true }).catch(() => {})
-      await rm(finalPath, { force: true }).catch(() => {})
+      // What is in incoming is no asset's, whatever comes back: a start removes all of it.
+      for (const place of places) await (place === path ? removeFile : removeForGood)(place)
     },
   }
 }

@@ -22,11 +22,18 @@ const fetches = { limit: 3, windowSeconds: 60 }
 
 const maxDocumentBytes = 256 * 1024
 
-export function createRemoteIssuerKeys(options: RemoteIssuerOptions): JWTVerifyGetKey {
+export type RemoteIssuerKeys = {
+  keys: JWTVerifyGetKey
+  /** False from a fetch that failed until the next one that does not. */
+  reachable(): boolean
+}
+
+export function createRemoteIssuerKeys(options: RemoteIssuerOptions): RemoteIssuerKeys {
   const { maxAgeMs = 600_000, maxStaleMs = 86_400_000 } = options
   const counters = createMemoryCounters()
   let keys: ReturnType<typeof createLocalJWKSet> | null = null
   let fetchedAt = Number.NEGATIVE_INFINITY
+  let reachable = true
   let running: Promise<void> | null = null
 
   /** Never throws: what cannot be had, or may not be asked for yet, shows as keys that are missing. */
@@ -37,8 +44,12 @@ export function createRemoteIssuerKeys(options: RemoteIssuerOptions): JWTVerifyG
         (set) => {
           keys = createLocalJWKSet(set)
           fetchedAt = performance.now()
+          reachable = true
         },
-        (error) => options.onTrouble?.(error),
+        (error) => {
+          reachable = false
+          options.onTrouble?.(error)
+        },
       )
       .finally(() => {
         running = null
@@ -46,7 +57,7 @@ export function createRemoteIssuerKeys(options: RemoteIssuerOptions): JWTVerifyG
     await running
   }
 
-  return async (header, token) => {
+  const find: JWTVerifyGetKey = async (header, token) => {
     const age = performance.now() - fetchedAt
     if (age > maxStaleMs) keys = null
     if (keys === null) await refresh()
@@ -60,9 +71,11 @@ export function createRemoteIssuerKeys(options: RemoteIssuerOptions): JWTVerifyG
       return keys(header, token)
     }
   }
+  return { keys: find, reachable: () => reachable }
 }
 
-async function fetchKeys(options: RemoteIssuerOptions): Promise<JSONWebKeySet> {
+/** @throws {Error} with what is wrong with the issuer, its metadata or its keys */
+export async function fetchKeys(options: RemoteIssuerOptions): Promise<JSONWebKeySet> {
   const metadata = await fetchMetadata(options)
   if (metadata.issuer !== options.issuer) {
     // RFC 8414 section 3.3: metadata of another issuer must not be used.

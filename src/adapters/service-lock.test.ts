@@ -15,7 +15,7 @@ const isInUseBy =
   (error: unknown): boolean =>
     error instanceof FolderInUse && error.message.includes(`process ${pid}`) && error.message.includes(dir)
 
-test('N99: a folder that is locked is not locked again, and the message names who has it', () => {
+test('case 99: a folder that is locked is not locked again, and the message names who has it', () => {
   const dir = freshFolder()
   const unlock = lockFolder(dir)
   assert.throws(() => lockFolder(dir), isInUseBy(process.pid, dir))
@@ -45,7 +45,7 @@ test('a folder that is not there is another fault', () => {
   )
 })
 
-test('N99: the lock of another process holds, and is gone once that one is killed', async () => {
+test('case 99: the lock of another process holds, and is gone once that one is killed', async () => {
   const dir = freshFolder()
   const lockModule = new URL('./service-lock.ts', import.meta.url).href
   const program = `
