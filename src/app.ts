@@ -13,11 +13,26 @@ type CallerHandler = (request: FastifyRequest, reply: FastifyReply, caller: Call
 
 export type Handlers = {
   upload: CallerHandler
+  announce: CallerHandler
+  complete: CallerHandler
+  createBatch: CallerHandler
+  completeBatch: CallerHandler
+  getBatch: CallerHandler
+  statuses: CallerHandler
+  resolve: CallerHandler
+  put: Handler
+  list: CallerHandler
+  search: CallerHandler
+  get: CallerHandler
+  remove: CallerHandler
+  me: CallerHandler
   file: Handler
   alive: Handler
   ready: Handler
   jwks: Handler
   home: Handler
+  pageFile: Handler
+  clientFile: Handler
   openapi: Handler
   docs: Handler
   docsErrors: Handler
@@ -31,20 +46,41 @@ export type Gates = {
 }
 
 export function createRoutes(handlers: Handlers, gates: Gates): Route[] {
-  const needs = (scope: Scope) => (handle: CallerHandler) => ({
-    admit: (request: FastifyRequest, reply: FastifyReply) => passGates(gates, scope, request, reply),
-    handle: (request: FastifyRequest, reply: FastifyReply, caller: Caller | null) =>
-      handle(request, reply, caller as Caller),
-  })
+  const needs =
+    (...scopes: Scope[]) =>
+    (handle: CallerHandler) => ({
+      admit: (request: FastifyRequest, reply: FastifyReply) => passGates(gates, scopes, request, reply),
+      handle: (request: FastifyRequest, reply: FastifyReply, caller: Caller | null) =>
+        handle(request, reply, caller as Caller),
+    })
   const everyone = (handle: Handler) => ({ admit: async () => null, handle })
 
   return [
     { method: 'POST', path: '/v3/assets', ...needs('assets:write')(handlers.upload) },
+    { method: 'GET', path: '/v3/assets', ...needs('assets:read')(handlers.list) },
+    { method: 'GET', path: '/v3/assets/search', ...needs('assets:read')(handlers.search) },
+    { method: 'GET', path: '/v3/assets/:asset_id', ...needs('assets:read')(handlers.get) },
+    { method: 'DELETE', path: '/v3/assets/:asset_id', ...needs('assets:write')(handlers.remove) },
+    { method: 'POST', path: '/v3/assets/direct-uploads', ...needs('assets:write')(handlers.announce) },
+    { method: 'POST', path: '/v3/assets/:asset_id/complete', ...needs('assets:write')(handlers.complete) },
+    {
+      method: 'POST',
+      path: '/v3/assets/direct-uploads/batches',
+      ...needs('assets:write')(handlers.createBatch),
+    },
+    { method: 'POST', path: '/v3/assets/complete/batches', ...needs('assets:write')(handlers.completeBatch) },
+    { method: 'GET', path: '/v3/assets/batches/:batch_id', ...needs('assets:read')(handlers.getBatch) },
+    { method: 'GET', path: '/v3/assets/statuses', ...needs('assets:read')(handlers.statuses) },
+    { method: 'POST', path: '/v3/assets/resolve', ...needs('assets:write')(handlers.resolve) },
+    { method: 'PUT', path: '/uploads/:asset_id', ...everyone(handlers.put) },
+    { method: 'GET', path: '/v3/users/me', ...needs('assets:read', 'assets:write')(handlers.me) },
     { method: 'GET', path: '/files/:name', ...everyone(handlers.file) },
     { method: 'GET', path: '/healthz', ...everyone(handlers.alive) },
     { method: 'GET', path: '/readyz', ...everyone(handlers.ready) },
     { method: 'GET', path: '/.well-known/jwks.json', ...everyone(handlers.jwks) },
     { method: 'GET', path: '/', ...everyone(handlers.home) },
+    { method: 'GET', path: '/page/:file', ...everyone(handlers.pageFile) },
+    { method: 'GET', path: '/client/:file', ...everyone(handlers.clientFile) },
     { method: 'GET', path: '/openapi.json', ...everyone(handlers.openapi) },
     { method: 'GET', path: '/docs', ...everyone(handlers.docs) },
     { method: 'GET', path: '/docs/errors', ...everyone(handlers.docsErrors) },
@@ -58,7 +94,7 @@ export function createRoutes(handlers: Handlers, gates: Gates): Route[] {
  */
 async function passGates(
   gates: Gates,
-  scope: Scope,
+  scopes: readonly Scope[],
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<Caller> {
@@ -66,7 +102,7 @@ async function passGates(
   const caller = await gates.authenticate(request.raw, request.ip)
   request.exchange.caller = caller
   try {
-    requireScope(caller, scope)
+    requireScope(caller, scopes)
   } catch (error) {
     reply.headers(await gates.rateLimiter.peek(caller))
     throw error

@@ -16,11 +16,28 @@ export type MediaType = keyof typeof mediaTypes
 
 export const mediaTypeNames = Object.keys(mediaTypes) as MediaType[]
 
+/** All that an asset may be: archives come in by direct upload alone, and are never shown by a browser. */
+export const assetTypes = {
+  ...mediaTypes,
+  zip: { mimeType: 'application/zip', kind: 'document' },
+} as const
+
+export type AssetType = keyof typeof assetTypes
+
+/** The MIME types of some of them, in a fixed order, as clients are told what is allowed. */
+export function mimeTypesOf(types: ReadonlySet<AssetType>): string[] {
+  const names = Object.keys(assetTypes) as AssetType[]
+  return names.filter((name) => types.has(name)).map((name) => assetTypes[name].mimeType)
+}
+
 /** `pending`: reserved, its bytes not yet proven. `completed`: public. */
 export type AssetState = 'pending' | 'completed'
 
-/** What the bytes themselves say: the type, and the pixels where the header tells them. */
-export type Inspection = { type: MediaType; width: number | null; height: number | null }
+/** What is known of a file from its bytes: the type, and the pixels where the header tells them. */
+export type FileFacts = { type: AssetType; width: number | null; height: number | null }
+
+/** What the bytes say of themselves while they pass by. */
+export type Inspection = FileFacts & { type: MediaType }
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz' // 32 letters and digits, none easily mistaken for another
 
@@ -31,14 +48,24 @@ export function randomName(): string {
   return name
 }
 
+/** True for a name that `randomName` may have given. */
+export function isBlobKey(name: string): boolean {
+  return /^[0-9a-hjkmnp-tv-z]{26}$/.test(name)
+}
+
 /** A new asset id: `asset_` and 130 random bits. */
 export function newAssetId(): string {
   return `asset_${randomName()}`
 }
 
 /** The last part of an asset's public URL. */
-export function publicFileName(assetId: string, type: MediaType): string {
+export function publicFileName(assetId: string, type: AssetType): string {
   return `${assetId}.${type}`
+}
+
+/** @param filesUrl below which files are public; without a trailing slash */
+export function publicFileUrl(filesUrl: string, assetId: string, type: AssetType): string {
+  return `${filesUrl}/${publicFileName(assetId, type)}`
 }
 
 /** A new request id, for the header `X-Request-Id` and the log. */

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { after, test } from 'node:test'
 import { mediaTypeNames } from './asset.ts'
-import { ConfigError, isLoopback, logLevels, readConfig, readDataDir, settingNames } from './config.ts'
+import { ConfigError, logLevels, readConfig, readStoreConfig, settingNames } from './config.ts'
+import { isLoopback } from './config-values.ts'
 
 type Env = Record<string, string | undefined>
 
@@ -37,10 +38,19 @@ test('nothing set: the defaults of the contract', () => {
     port: 8080,
     publicUrl: null,
     dataDir: resolve('data'),
+    stores: { database: null, s3: null, redisUrl: null },
+    filesMode: 'service',
+    filesBaseUrl: null,
     apiKey: null,
     rateLimit: { limit: 300, windowSeconds: 60 },
     maxFileBytes: 33_554_432,
     allowedTypes: new Set(['png', 'jpeg', 'mp4', 'webm', 'mp3', 'wav', 'pdf']),
+    directMaxBytes: 2 * 1024 ** 3,
+    directExpirySeconds: 3_600,
+    urlImport: false,
+    maxUploads: 256,
+    maxUploadBytes: 4_294_967_296,
+    minFreeBytes: 268_435_456,
     bodyIdleSeconds: 30,
     minBytesPerSecond: 4_096,
     idempotencyLeaseSeconds: 30,
@@ -66,10 +76,26 @@ test('everything set', () => {
       ASSETD_PORT: '0',
       ASSETD_PUBLIC_URL: 'https://Media.Example.com/assets/',
       ASSETD_DATA_DIR: 'some/where',
+      ASSETD_DATABASE_URL: 'postgres://h/d',
+      ASSETD_DATABASE_POOL_SIZE: '3',
+      ASSETD_S3_BUCKET: 'b1s',
+      ASSETD_S3_ENDPOINT: 'https://s3.example',
+      ASSETD_S3_REGION: 'r',
+      ASSETD_S3_FORCE_PATH_STYLE: 'on',
+      ASSETD_S3_PREFIX: 'p',
+      ASSETD_REDIS_URL: 'redis://h',
+      ASSETD_FILES_MODE: 'service',
+      ASSETD_FILES_BASE_URL: 'https://cdn.example/',
       ASSETD_API_KEY: key,
       ASSETD_RATE_LIMIT: '5/sec',
       ASSETD_MAX_FILE_BYTES: '5368709120',
       ASSETD_ALLOWED_TYPES: 'pdf, png',
+      ASSETD_DIRECT_MAX_BYTES: '3000',
+      ASSETD_DIRECT_EXPIRY_SECONDS: '60',
+      ASSETD_URL_IMPORT: 'on',
+      ASSETD_MAX_UPLOADS: '7',
+      ASSETD_MAX_UPLOAD_BYTES: '6000000000',
+      ASSETD_MIN_FREE_BYTES: '0',
       ASSETD_BODY_IDLE_SECONDS: '1',
       ASSETD_MIN_BYTES_PER_SECOND: '0',
       ASSETD_IDEMPOTENCY_LEASE_SECONDS: '3600',
@@ -86,10 +112,29 @@ test('everything set', () => {
       port: 0,
       publicUrl: 'https://media.example.com/assets',
       dataDir: resolve('some/where'),
+      stores: {
+        database: { url: 'postgres://h/d', poolSize: 3 },
+        s3: {
+          bucket: 'b1s',
+          endpoint: 'https://s3.example',
+          region: 'r',
+          forcePathStyle: true,
+          prefix: 'p/',
+        },
+        redisUrl: 'redis://h',
+      },
+      filesMode: 'service',
+      filesBaseUrl: 'https://cdn.example',
       apiKey: key,
       rateLimit: { limit: 5, windowSeconds: 1 },
       maxFileBytes: 5_368_709_120,
       allowedTypes: new Set(['pdf', 'png']),
+      directMaxBytes: 3_000,
+      directExpirySeconds: 60,
+      urlImport: true,
+      maxUploads: 7,
+      maxUploadBytes: 6_000_000_000,
+      minFreeBytes: 0,
       bodyIdleSeconds: 1,
       minBytesPerSecond: 0,
       idempotencyLeaseSeconds: 3600,
@@ -102,10 +147,16 @@ test('everything set', () => {
   )
 })
 
+test('a largest file above what may be under way by default raises that too', () => {
+  assert.equal(readConfig({ ASSETD_MAX_FILE_BYTES: '5368709120' }).maxUploadBytes, 5_369_757_696)
+})
+
 test('a name set to nothing counts as not set', () => {
   for (const nothing of ['', ' ', '\t']) {
     const env = Object.fromEntries(
-      settingNames.filter((name) => !name.startsWith('ASSETD_API_KEY')).map((name) => [name, nothing]),
+      settingNames
+        .filter((name) => !/^ASSETD_(API_KEY|DATABASE_URL|REDIS_URL)/.test(name)) // secrets, which are taken as they are
+        .map((name) => [name, nothing]),
     )
     assert.deepEqual(readConfig(env), readConfig({}))
   }
@@ -121,6 +172,10 @@ const wrong: [name: string, value: string, says: RegExp][] = [
     ['ASSETD_PORT', '65536', 'from 0 to 65535'],
     ['ASSETD_MAX_FILE_BYTES', '0', 'from 1 to 5368709120'],
     ['ASSETD_MAX_FILE_BYTES', '5368709121', 'from 1 to 5368709120'],
+    ['ASSETD_MAX_UPLOADS', '0', 'from 1 to 100000'],
+    ['ASSETD_DIRECT_MAX_BYTES', '5368709121', 'from 1 to 5368709120'],
+    ['ASSETD_DIRECT_EXPIRY_SECONDS', '0', 'from 1 to 604800'],
+    ['ASSETD_MIN_FREE_BYTES', '256M', 'from 0 to 1125899906842624'],
     ['ASSETD_BODY_IDLE_SECONDS', '0', 'from 1 to 3600'],
     ['ASSETD_BODY_IDLE_SECONDS', '3601', 'from 1 to 3600'],
     ['ASSETD_MIN_BYTES_PER_SECOND', '1000000001', 'from 0 to 1000000000'],
@@ -134,6 +189,11 @@ const wrong: [name: string, value: string, says: RegExp][] = [
   ...['-1', '+1', '1.5', '1e3', '0x50', '8080a', '１', 'NaN', 'eighty', '99999999999999999999'].map(
     (value): [string, string, RegExp] => ['ASSETD_PORT', value, /: give a whole number from 0 to 65535$/],
   ),
+  [
+    'ASSETD_MAX_UPLOAD_BYTES',
+    '34603007',
+    /is "34603007": give at least 34603008, which is ASSETD_MAX_FILE_BYTES/,
+  ],
   ['ASSETD_PUBLIC_URL', 'media.example.com', /give a whole URL with its scheme, such as https:/],
   ['ASSETD_PUBLIC_URL', '//media.example.com', /give a whole URL with its scheme/],
   ['ASSETD_PUBLIC_URL', 'localhost:8080', /give a whole URL with its scheme/],
@@ -195,14 +255,14 @@ const wrong: [name: string, value: string, says: RegExp][] = [
 ]
 
 for (const [name, value, says] of wrong) {
-  test(`N98: ${name}=${value} is refused in one line that names it`, () => {
+  test(`case 98: ${name}=${value} is refused in one line that names it`, () => {
     const line = faultOf({ [name]: value })
     assert.ok(line.startsWith(`${name} `), line)
     assert.match(line, says)
   })
 }
 
-test('N98: one line for each fault, all of them at once', () => {
+test('case 98: one line for each fault, all of them at once', () => {
   const lines = faultsOf({
     ASSETD_PORT: 'x',
     ASSETD_RATE_LIMIT: 'x',
@@ -278,7 +338,7 @@ const misspelt = {
 }
 
 for (const [name, meant] of Object.entries(misspelt)) {
-  test(`N98: ${name} is refused, and ${meant} named`, () => {
+  test(`case 98: ${name} is refused, and ${meant} named`, () => {
     const line = faultOf({ [name]: 'a value that is not shown' })
     assert.ok(line.startsWith(`${name} is not a setting of assetd`), line)
     assert.match(line, new RegExp(`\\b${meant}\\b`))
@@ -286,7 +346,7 @@ for (const [name, meant] of Object.entries(misspelt)) {
   })
 }
 
-test('N98: a name like none of ours is refused too, and says what to do', () => {
+test('case 98: a name like none of ours is refused too, and says what to do', () => {
   const line = faultOf({ ASSETD_SOMETHING_QUITE_DIFFERENT_INDEED: '' })
   assert.match(line, /^ASSETD_SOMETHING_QUITE_DIFFERENT_INDEED is not a setting of assetd.*[Rr]emove it/)
 })
@@ -390,14 +450,14 @@ const badKeys: [name: string, env: Env, says: RegExp][] = [
 ]
 
 for (const [name, env, says] of badKeys) {
-  test(`N98: a key that cannot be used (${name}) is not shown`, () => {
+  test(`case 98: a key that cannot be used (${name}) is not shown`, () => {
     const line = faultOf(env)
     assert.match(line, says)
     showsNoSecret(line)
   })
 }
 
-test('N98: a password in a URL is not shown', () => {
+test('case 98: a password in a URL is not shown', () => {
   for (const env of [
     { ASSETD_PUBLIC_URL: 'https://me:hunter2@a.example/' },
     { ASSETD_PUBLIC_URL: 'ftp://me:hunter2@a.example/' },
@@ -466,12 +526,13 @@ test('loopback: the addresses that only this machine can reach', () => {
 test('the data folder is the same for serve and for the other commands', () => {
   for (const value of [undefined, '', 'data', './a/../b', '/tmp/x', ' ', ' padded '])
     assert.equal(
-      readDataDir({ ASSETD_DATA_DIR: value }),
+      readStoreConfig({ ASSETD_DATA_DIR: value }).dataDir,
       readConfig({ ASSETD_DATA_DIR: value }).dataDir,
       `${value}`,
     )
 })
 
 test('the data folder is read without judging the rest', () => {
-  assert.equal(readDataDir({ ASSETD_DATA_DIR: '/x', ASSETD_PORT: 'nonsense', ASSETD_WRONG: '' }), '/x')
+  const { dataDir } = readStoreConfig({ ASSETD_DATA_DIR: '/x', ASSETD_PORT: 'nonsense', ASSETD_WRONG: '' })
+  assert.equal(dataDir, '/x')
 })

@@ -3,12 +3,31 @@
  * its settings. `docs/configuration.md` describes each name, and a test holds the two together.
  */
 import { readFileSync } from 'node:fs'
-import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { type MediaType, mediaTypeNames } from './asset.ts'
 import { isKubernetesName, kubernetesFaults, unknownNames } from './config-names.ts'
-
-export type RateLimit = { limit: number; windowSeconds: number }
+import {
+  type FilesMode,
+  readFilesMode,
+  readStores,
+  type Stores,
+  storeSecrets,
+  storeSettings,
+} from './config-stores.ts'
+import {
+  allowedTypes,
+  issuer,
+  list,
+  network,
+  oneOf,
+  origin,
+  publicUrl,
+  type RateLimit,
+  rateLimit,
+  secret,
+  Unusable,
+  wholeNumber,
+} from './config-values.ts'
 
 export type OAuth = { issuer: string; audience: string; workspaceClaim: string | null }
 
@@ -18,10 +37,20 @@ export type Config = {
   /** Without a trailing slash; null: `http://host:port` of the socket we listen on. */
   publicUrl: string | null
   dataDir: string
+  stores: Stores
+  filesMode: FilesMode
+  /** Where answers say that files are, without a trailing slash; null: at the service itself. */
+  filesBaseUrl: string | null
   apiKey: string | null
   rateLimit: RateLimit | null
   maxFileBytes: number
   allowedTypes: ReadonlySet<MediaType>
+  directMaxBytes: number
+  directExpirySeconds: number
+  urlImport: boolean
+  maxUploads: number
+  maxUploadBytes: number
+  minFreeBytes: number
   bodyIdleSeconds: number
   minBytesPerSecond: number
   idempotencyLeaseSeconds: number
@@ -45,10 +74,6 @@ export class ConfigError extends Error {
   }
 }
 
-/** A value was given but cannot be used; the message goes on after the variable's name. */
-class Unusable extends Error {}
-
-const loopbackHosts = new Set(['127.0.0.1', '::1', '[::1]', 'localhost'])
 const everyAddress = new Set(['0.0.0.0', '::'])
 
 const settings = {
@@ -56,10 +81,17 @@ const settings = {
   ASSETD_PORT: (text: string) => wholeNumber(text, 0, 65_535),
   ASSETD_PUBLIC_URL: publicUrl,
   ASSETD_DATA_DIR: (text: string) => resolve(text),
+  ...storeSettings,
   ASSETD_API_KEY: secret,
   ASSETD_RATE_LIMIT: rateLimit,
   ASSETD_MAX_FILE_BYTES: (text: string) => wholeNumber(text, 1, 5 * 1024 ** 3),
   ASSETD_ALLOWED_TYPES: allowedTypes,
+  ASSETD_DIRECT_MAX_BYTES: (text: string) => wholeNumber(text, 1, 5 * 1024 ** 3),
+  ASSETD_DIRECT_EXPIRY_SECONDS: (text: string) => wholeNumber(text, 1, 7 * 24 * 3_600),
+  ASSETD_URL_IMPORT: (text: string) => oneOf(text, ['on', 'off']) === 'on',
+  ASSETD_MAX_UPLOADS: (text: string) => wholeNumber(text, 1, 100_000),
+  ASSETD_MAX_UPLOAD_BYTES: (text: string) => wholeNumber(text, 1, 2 ** 50),
+  ASSETD_MIN_FREE_BYTES: (text: string) => wholeNumber(text, 0, 2 ** 50),
   ASSETD_BODY_IDLE_SECONDS: (text: string) => wholeNumber(text, 1, 3_600),
   ASSETD_MIN_BYTES_PER_SECOND: (text: string) => wholeNumber(text, 0, 1_000_000_000),
   ASSETD_IDEMPOTENCY_LEASE_SECONDS: (text: string) => wholeNumber(text, 1, 3_600),
@@ -75,11 +107,15 @@ const settings = {
 type Name = keyof typeof settings
 
 /** Settings whose value is a secret: never shown in a message, and also read from the file `<NAME>_FILE`. */
-const secrets: readonly Name[] = ['ASSETD_API_KEY']
+const secrets: readonly Name[] = ['ASSETD_API_KEY', ...storeSecrets]
+
+/** Read by the commands that speak to a service; `serve` knows the name, so that both can share an environment. */
+const clientSettings = ['ASSETD_URL'] as const
 
 /** Every name that we know, for the documentation's test. */
 export const settingNames: readonly string[] = [
   ...Object.keys(settings),
+  ...clientSettings,
   ...secrets.map((name) => `${name}_FILE`),
 ]
 
@@ -90,25 +126,25 @@ export const settingNames: readonly string[] = [
  */
 export function readConfig(env: Record<string, string | undefined>): Config {
   const faults = [...kubernetesFaults(env), ...unknownNames(env, settingNames)]
-  const read = <N extends Name>(name: N): ReturnType<(typeof settings)[N]> | undefined => {
-    try {
-      const text = rawValue(env, name)
-      return text === undefined ? undefined : (settings[name](text) as ReturnType<(typeof settings)[N]>)
-    } catch (error) {
-      if (!(error instanceof Unusable)) throw error
-      if (!isKubernetesName(name, env[name])) faults.push(`${name} ${error.message}`)
-      return undefined
-    }
-  }
+  const read = reader(env, faults)
+  const stores = readStores(read, faults)
   const config: Config = {
     host: read('ASSETD_HOST') ?? '127.0.0.1',
     port: read('ASSETD_PORT') ?? 8080,
     publicUrl: read('ASSETD_PUBLIC_URL') ?? null,
     dataDir: read('ASSETD_DATA_DIR') ?? resolve('data'),
+    stores,
+    ...readFilesMode(read, stores.s3, faults),
     apiKey: read('ASSETD_API_KEY') ?? null,
     rateLimit: read('ASSETD_RATE_LIMIT') ?? { limit: 300, windowSeconds: 60 },
     maxFileBytes: read('ASSETD_MAX_FILE_BYTES') ?? 32 * 1024 * 1024,
     allowedTypes: read('ASSETD_ALLOWED_TYPES') ?? new Set(mediaTypeNames),
+    directMaxBytes: read('ASSETD_DIRECT_MAX_BYTES') ?? 2 * 1024 ** 3,
+    directExpirySeconds: read('ASSETD_DIRECT_EXPIRY_SECONDS') ?? 3_600,
+    urlImport: read('ASSETD_URL_IMPORT') ?? false,
+    maxUploads: read('ASSETD_MAX_UPLOADS') ?? 256,
+    maxUploadBytes: read('ASSETD_MAX_UPLOAD_BYTES') ?? 0,
+    minFreeBytes: read('ASSETD_MIN_FREE_BYTES') ?? 256 * 1024 ** 2,
     bodyIdleSeconds: read('ASSETD_BODY_IDLE_SECONDS') ?? 30,
     minBytesPerSecond: read('ASSETD_MIN_BYTES_PER_SECOND') ?? 4_096,
     idempotencyLeaseSeconds: read('ASSETD_IDEMPOTENCY_LEASE_SECONDS') ?? 30,
@@ -125,24 +161,79 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       `ASSETD_PUBLIC_URL is required where ASSETD_HOST is ${config.host}: give the address that clients use, such as https://media.example.com`,
     )
   }
+  // One upload of the largest size has to fit, with the 1 MiB that may come beside its file. A direct one counts no more.
+  const leastUploadBytes = config.maxFileBytes + 1024 ** 2
+  if (config.maxUploadBytes === 0) config.maxUploadBytes = Math.max(4 * 1024 ** 3, leastUploadBytes)
+  if (config.maxUploadBytes < leastUploadBytes) {
+    faults.push(
+      `ASSETD_MAX_UPLOAD_BYTES is "${config.maxUploadBytes}": give at least ${leastUploadBytes}, which is ASSETD_MAX_FILE_BYTES and 1 MiB`,
+    )
+  }
   if (faults.length > 0) throw new ConfigError(faults)
   return Object.freeze(config)
 }
 
+export type StoreConfig = Pick<Config, 'dataDir' | 'stores'>
+
 /**
- * Reads just the data folder, for commands that work on it beside a running service.
- * @returns an absolute path
+ * Reads just where everything is kept, for commands that work on it beside a running service.
+ * @throws {ConfigError}
  */
-export function readDataDir(env: Record<string, string | undefined>): string {
-  return resolve(env.ASSETD_DATA_DIR?.trim() || 'data')
+export function readStoreConfig(env: Record<string, string | undefined>): StoreConfig {
+  const faults: string[] = []
+  const read = reader(env, faults)
+  const config = {
+    dataDir: read('ASSETD_DATA_DIR') ?? resolve('data'),
+    stores: readStores(read, faults),
+  }
+  if (faults.length > 0) throw new ConfigError(faults)
+  return config
 }
 
-/** True for an address that only this machine can reach. */
-export function isLoopback(host: string): boolean {
-  return loopbackHosts.has(host) || (isIP(host) === 4 && host.startsWith('127.'))
+/** Where the commands find the service, and the key that they send. */
+export type ClientConfig = { url: string; apiKey: string }
+
+/** @throws {ConfigError} */
+export function readClientConfig(env: Record<string, string | undefined>): ClientConfig {
+  const faults: string[] = []
+  const read = (name: string, value: () => string | undefined): string | undefined => {
+    try {
+      return value()
+    } catch (error) {
+      if (!(error instanceof Unusable)) throw error
+      faults.push(`${name} ${error.message}`)
+      return undefined
+    }
+  }
+  const url = read('ASSETD_URL', () => publicUrl(env.ASSETD_URL?.trim() || 'http://127.0.0.1:8080'))
+  const apiKey = read('ASSETD_API_KEY', () => {
+    const key = rawValue(env, 'ASSETD_API_KEY')?.trim()
+    if (!key)
+      throw new Unusable('is not set: give an API key of the service, or its file as ASSETD_API_KEY_FILE')
+    if (!/^[\x21-\x7e]+$/.test(key)) throw new Unusable('has characters that a header cannot carry')
+    return key
+  })
+  if (url === undefined || apiKey === undefined) throw new ConfigError(faults)
+  return { url, apiKey }
 }
 
 type Read = <N extends Name>(name: N) => ReturnType<(typeof settings)[N]> | undefined
+
+/** @param faults takes a line for each value that cannot be used */
+function reader(env: Record<string, string | undefined>, faults: string[]): Read {
+  return (name) => {
+    try {
+      const text = rawValue(env, name)
+      return text === undefined
+        ? undefined
+        : (settings[name](text) as ReturnType<(typeof settings)[typeof name]>)
+    } catch (error) {
+      if (!(error instanceof Unusable)) throw error
+      if (!isKubernetesName(name, env[name])) faults.push(`${name} ${error.message}`)
+      return undefined
+    }
+  }
+}
 
 function oauth(read: Read, faults: string[]): OAuth | null {
   const issuer = read('ASSETD_OAUTH_ISSUER')
@@ -179,111 +270,4 @@ function rawValue(env: Record<string, string | undefined>, name: Name): string |
     const reason = (error as NodeJS.ErrnoException).code ?? 'unreadable'
     throw new Unusable(`cannot be read: ${name}_FILE names ${file} (${reason})`)
   }
-}
-
-function wholeNumber(text: string, least: number, most: number): number {
-  const value = Number(text)
-  if (!/^\d+$/.test(text) || value < least || value > most) {
-    throw new Unusable(`is ${shown(text)}: give a whole number from ${least} to ${most}`)
-  }
-  return value
-}
-
-function publicUrl(text: string): string {
-  const url = absoluteUrl(text)
-  if (url.search || url.hash || url.username || url.password) {
-    throw new Unusable(`is ${shown(text)}: it may have a path, but no user, query or fragment`)
-  }
-  return (url.origin + url.pathname).replace(/\/+$/, '')
-}
-
-function absoluteUrl(text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : null
-  if (url === null || !['http:', 'https:'].includes(url.protocol)) {
-    throw new Unusable(
-      `is ${shown(text)}: give a whole URL with its scheme, such as https://media.example.com`,
-    )
-  }
-  return url
-}
-
-function issuer(text: string): string {
-  const url = absoluteUrl(text)
-  if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
-    throw new Unusable(`is ${shown(text)}: an issuer must be https (http is taken from loopback alone)`)
-  }
-  return text
-}
-
-function secret(text: string): string {
-  if (text.length < 32) {
-    throw new Unusable(
-      `has ${text.length} characters: a key needs at least 32; one can be made with: openssl rand -hex 32`,
-    )
-  }
-  if (!/^[\x21-\x7e]+$/.test(text)) {
-    throw new Unusable('has characters that a header cannot carry: use visible ASCII without spaces')
-  }
-  return text
-}
-
-function rateLimit(text: string): RateLimit | undefined {
-  if (text === 'off') return undefined
-  const match = /^([1-9]\d{0,8})\/(sec|min|hour)$/.exec(text)
-  if (!match) throw new Unusable(`is ${shown(text)}: give N/sec, N/min, N/hour or off, such as 300/min`)
-  const windowSeconds = { sec: 1, min: 60, hour: 3600 }[match[2] as 'sec' | 'min' | 'hour']
-  return { limit: Number(match[1]), windowSeconds }
-}
-
-function allowedTypes(text: string): ReadonlySet<MediaType> {
-  const names = list(text)
-  const unknown = names.filter((name) => !(mediaTypeNames as string[]).includes(name))
-  if (unknown.length > 0 || names.length === 0) {
-    throw new Unusable(
-      `has ${shown(unknown.join(','))}: give some of ${mediaTypeNames.join(',')}, with commas between`,
-    )
-  }
-  return new Set(names as MediaType[])
-}
-
-function network(text: string): string {
-  const [address = '', prefix, ...more] = text.split('/')
-  const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1
-  if (
-    bits < 0 ||
-    more.length > 0 ||
-    (prefix !== undefined && !(/^\d+$/.test(prefix) && Number(prefix) <= bits))
-  ) {
-    throw new Unusable(
-      `has ${shown(text)}: give addresses or networks such as 10.0.0.0/8, with commas between`,
-    )
-  }
-  return text
-}
-
-function origin(text: string): string {
-  if (text === '*') return text
-  if (!URL.canParse(text) || new URL(text).origin !== text) {
-    throw new Unusable(`has ${shown(text)}: give origins such as https://app.example.com, or *`)
-  }
-  return text
-}
-
-function oneOf<T extends string>(text: string, values: readonly T[]): T {
-  if (!(values as readonly string[]).includes(text)) {
-    throw new Unusable(`is ${shown(text)}: give one of ${values.join(', ')}`)
-  }
-  return text as T
-}
-
-function list(text: string): string[] {
-  return text
-    .split(',')
-    .map((item) => item.trim())
-    .filter((item) => item !== '')
-}
-
-function shown(text: string): string {
-  const bare = text.replace(/\/\/[^/?#]*@/, '//…@') // a URL may have a password in it
-  return JSON.stringify(bare.length > 80 ? `${bare.slice(0, 80)}…` : bare)
 }

@@ -56,7 +56,7 @@ export const codes = {
     cure: 'Look at its state first.',
   },
   invalid_request: {
-    status: '412, 413, 415, 416, 417, 431, 501 or 505',
+    status: '412, 413, 414, 415, 416, 417, 431, 501 or 505',
     cause: 'A fault of HTTP itself that has a status of its own, such as a range outside of the file.',
     cure: 'Correct the request by the message.',
   },
@@ -73,7 +73,7 @@ export const codes = {
   service_unavailable: {
     status: '503',
     cause:
-      'The storage, the database or the token issuer cannot be used, or the service is shutting down. Nothing was stored.',
+      'The storage, the database or the token issuer cannot be used, the disk is nearly full, as many uploads are under way as are taken at once, or the service is shutting down. Nothing was stored.',
     cure: 'Retry with the same Idempotency-Key after Retry-After. Operators: /readyz says which part it is.',
   },
 } as const satisfies Record<Code, Entry>

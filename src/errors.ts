@@ -69,9 +69,14 @@ export class Fault extends Error {
   }
 }
 
-/** A fault of the uploaded file itself: always `invalid_parameter` with `param: "file"`. */
-export function fileFault(reason: Reason, message: string, details: Record<string, unknown> = {}): Fault {
-  return new Fault('invalid_parameter', message, { param: 'file', details: { reason, ...details } })
+/** A fault of the uploaded file itself: always `invalid_parameter`, by itself with `param: "file"`. */
+export function fileFault(
+  reason: Reason,
+  message: string,
+  details: Record<string, unknown> = {},
+  param = 'file',
+): Fault {
+  return new Fault('invalid_parameter', message, { param, details: { reason, ...details } })
 }
 
 /** The client went away before its request was whole. Nobody is left to answer; the log says so. */

@@ -4,30 +4,46 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
 import { pino } from 'pino'
 import packageJson from '../package.json' with { type: 'json' }
-import { makeFolder, openRecords, unusable } from './adapters/data-folder.ts'
-import { createDiskBlobs } from './adapters/disk-blobs.ts'
-import { createMemoryCounters } from './adapters/memory-counters.ts'
+import { openCounters } from './adapters/counters.ts'
 import { createRemoteIssuerKeys } from './adapters/remote-issuer.ts'
-import { lockFolder } from './adapters/service-lock.ts'
+import { openStores } from './adapters/stores.ts'
+import { createUrlFetch } from './adapters/url-fetch.ts'
 import { createRoutes } from './app.ts'
 import { newRequestId } from './asset.ts'
+import { createAdmission } from './assets/admission.ts'
+import { sweepAbandonedDirectUploads } from './assets/direct-sweep.ts'
+import type { DirectDoor } from './assets/direct-uploads.ts'
+import { createKeyClaims } from './assets/key-claims.ts'
+import { createLeases } from './assets/leases.ts'
+import { createPutTarget } from './assets/put-target.ts'
 import { createReservations } from './assets/reservations.ts'
-import { sweepAbandoned, sweepExpiredKeys } from './assets/sweep.ts'
-import { type Config, isLoopback } from './config.ts'
-import { type ApiKeys, createApiKeys } from './gate/api-key.ts'
+import { sweepAbandoned } from './assets/sweep.ts'
+import { maxBodyBytes } from './assets/upload.ts'
+import { createVerifier } from './assets/verifier.ts'
+import { startChores } from './chores.ts'
+import type { Config } from './config.ts'
+import { isLoopback } from './config-values.ts'
+import { createApiKeys } from './gate/api-key.ts'
 import { createAuthenticate } from './gate/authenticate.ts'
 import { createBearerTokens, type Issuer } from './gate/bearer.ts'
 import { createCors } from './gate/cors.ts'
 import { createRateLimiter } from './gate/rate-limit.ts'
+import { createSignedUrls } from './gate/signed-url.ts'
 import { openTokenIssuer } from './gate/token-issuer.ts'
+import { connectionShare, descriptorLimit } from './http/crowd.ts'
 import { type Edge, openEdge } from './http/edge.ts'
 import { createLinger } from './http/linger.ts'
 import { createHttpServer, type HttpServer } from './http/server.ts'
 import type { Database } from './records/database.ts'
 import { createUploadRoute } from './routes/assets.ts'
+import { createBatchRoutes } from './routes/batches.ts'
+import { createDirectRoutes } from './routes/direct-uploads.ts'
 import { createDocsRoutes } from './routes/docs.ts'
 import { createFileRoute } from './routes/files.ts'
 import { createHealthRoutes } from './routes/health.ts'
+import { createLibraryRoutes } from './routes/library.ts'
+import { createPageRoutes, originsBeside } from './routes/page.ts'
+import { createResolveRoute } from './routes/resolve.ts'
 
 export const version: string = packageJson.version
 
@@ -36,6 +52,8 @@ export type Service = {
   publicUrl: string
   /** Where it listens, as `http://host:port`. */
   address: string
+  /** Where its data is, in words. */
+  place: string
   database: Database
   /** Takes no more uploads, lets running ones finish within the grace period, and closes everything. */
   stop(): Promise<void>
@@ -48,10 +66,17 @@ export class AddressUnusable extends Error {
 
 /**
  * Starts the service. The port is taken before anything is made.
- * @throws {AddressUnusable | FolderUnusable | FolderInUse}
+ * @param joined the id of a service that runs on the data folder already: this process becomes a further one of it,
+ *   and leaves the folder's lock and the sweep of what others left to its first; null for a service of its own
+ * @throws {AddressUnusable | StoreRefused}
  */
-export async function startService(config: Config, log: FastifyBaseLogger): Promise<Service> {
+export async function startService(
+  config: Config,
+  log: FastifyBaseLogger,
+  joined: string | null = null,
+): Promise<Service> {
   const opening = { publicUrl: config.publicUrl ?? '' }
+  const maxConnections = connectionShare(descriptorLimit())
   const http = createHttpServer({
     newRequestId,
     docsUrl: () => `${opening.publicUrl}/docs/errors`,
@@ -60,11 +85,14 @@ export async function startService(config: Config, log: FastifyBaseLogger): Prom
         { request_id: requestId, status, code: fault.code, reason: fault.details?.reason, address },
         'request',
       ),
+    maxConnections,
+    onFull: (closed) =>
+      log.warn({ closed, max: maxConnections }, 'too many connections: the longest idle ones were closed'),
   })
   const address = await listen(http, config)
   opening.publicUrl = config.publicUrl ?? address
   try {
-    return await openService(config, log, http, { publicUrl: opening.publicUrl, address })
+    return await openService(config, log, http, { publicUrl: opening.publicUrl, address, joined })
   } catch (error) {
     http.server.close()
     http.server.closeAllConnections()
@@ -76,47 +104,91 @@ async function openService(
   config: Config,
   log: FastifyBaseLogger,
   http: HttpServer,
-  { publicUrl, address }: { publicUrl: string; address: string },
+  { publicUrl, address, joined }: { publicUrl: string; address: string; joined: string | null },
 ): Promise<Service> {
-  makeFolder(config.dataDir)
-  const unlock = lockOrExplain(config.dataDir)
-  const database = await openRecords(config.dataDir)
-  const blobs = await createDiskBlobs(config.dataDir).catch((error) => {
-    throw unusable(config.dataDir, error)
+  const counters = await openCounters(config.stores.redisUrl, {
+    onGone: (message) => log.warn(message),
+    onBack: (message) => log.info(message),
   })
-  const serviceId = randomUUID()
-  const abandoned = await sweepAbandoned(database, blobs, serviceId)
+  const stores = await openStores(config, joined !== null)
+  const { database, blobs, clock, isAlone } = stores
+  const onTrouble = (message: string, err: unknown): void => log.error({ err }, message)
+  const filesUrl = (): string => config.filesBaseUrl ?? `${publicUrl}/files`
+  const kept = { database, blobs, clock, onTrouble, filesUrl }
+  const serviceId = joined ?? randomUUID()
+  const leases = createLeases({ ...kept, serviceId, leaseSeconds: config.idempotencyLeaseSeconds })
+  const abandoned = isAlone ? await sweepAbandoned(database, blobs, leases) : 0
   if (abandoned > 0) log.warn({ abandoned }, 'took back uploads that an earlier run left unfinished')
 
   let draining = false
-  const apiKeys = createApiKeys(database, config.apiKey)
-  const tokenIssuer = await openTokenIssuer(database)
-  const bearerTokens = createBearerTokens([tokenIssuer.trust, ...outsideIssuers(config, log)])
-  const reservations = createReservations({
-    database,
-    blobs,
-    serviceId,
-    leaseSeconds: config.idempotencyLeaseSeconds,
-    publicUrl: () => publicUrl,
-    onTrouble: (message, err) => log.error({ err }, message),
-  })
+  const apiKeys = createApiKeys(database, config.apiKey, clock.wallMs)
+  const tokenIssuer = await openTokenIssuer(database, clock)
+  const outside = outsideIssuer(config, log)
+  const issuers = [tokenIssuer.trust, ...(outside === null ? [] : [outside.trust])]
+  const bearerTokens = createBearerTokens(issuers, clock.wallMs)
+  const claims = createKeyClaims({ ...kept, leases })
+  const reservations = createReservations({ ...kept, leases, claims })
+  const admission = createAdmission({ ...config, largestUploadBytes: maxBodyBytes(config) }, blobs)
+  const docsUrl = (): string => `${publicUrl}/docs/errors`
+  const pace = { idleSeconds: config.bodyIdleSeconds, minBytesPerSecond: config.minBytesPerSecond }
+  const onDifferentReplay = (replay: object): void =>
+    log.warn(replay, 'an Idempotency-Key was used again with another file or body')
   const upload = createUploadRoute({
+    admission,
     reservations,
     limits: { maxFileBytes: config.maxFileBytes, allowedTypes: config.allowedTypes },
-    pace: { idleSeconds: config.bodyIdleSeconds, minBytesPerSecond: config.minBytesPerSecond },
-    onDifferentReplay: (replay) => log.warn(replay, 'an Idempotency-Key was used again with another file'),
+    pace,
+    onDifferentReplay,
   })
+  const signedUrls = createSignedUrls(tokenIssuer.secretFor('signed upload URLs'), clock.wallMs)
+  const target = createPutTarget(blobs, { publicUrl: () => publicUrl, sign: signedUrls.sign })
+  const direct: DirectDoor = {
+    ...kept,
+    leases,
+    claims,
+    reservations,
+    admission,
+    limits: {
+      maxFileBytes: Math.min(config.directMaxBytes, target.maxBytes),
+      allowedTypes: new Set([...config.allowedTypes, 'zip']),
+    },
+    expirySeconds: config.directExpirySeconds,
+    target,
+  }
+  if (isAlone) await sweepAbandonedDirectUploads(direct)
+  const verifier = createVerifier(direct)
+  const directRoutes = { ...direct, pace, signedUrls, onDifferentReplay, isDraining: () => draining }
   const routes = createRoutes(
     {
       upload,
-      file: createFileRoute({ database, blobs }),
-      ...createHealthRoutes({ database, blobs, isDraining: () => draining }),
+      ...createLibraryRoutes(direct),
+      ...createDirectRoutes(directRoutes),
+      ...createBatchRoutes({ ...directRoutes, verifier, docsUrl }),
+      resolve: createResolveRoute({
+        ...direct,
+        limits: { maxFileBytes: config.maxFileBytes, allowedTypes: config.allowedTypes },
+        fetchUrl: config.urlImport ? createUrlFetch() : null,
+        pace,
+        docsUrl,
+      }),
+      file: createFileRoute({ database, blobs, clock, redirects: config.filesMode === 'redirect' }),
+      ...createHealthRoutes({
+        database,
+        blobs,
+        admission,
+        issuerReachable: outside?.reachable ?? null,
+        countersReachable: counters.isReachable,
+        isDraining: () => draining,
+      }),
+      ...createPageRoutes({
+        publicUrl: () => publicUrl,
+        otherOrigins: await originsBeside(config.filesBaseUrl, blobs),
+      }),
       ...createDocsRoutes({ publicUrl: () => publicUrl, version, jwks: tokenIssuer.jwks }),
     },
     {
-      // Two tables: a flood of addresses that guess must not push the buckets of good credentials out.
-      authenticate: createAuthenticate({ apiKeys, bearerTokens, counters: createMemoryCounters() }),
-      rateLimiter: createRateLimiter(createMemoryCounters(), config.rateLimit),
+      authenticate: createAuthenticate({ apiKeys, bearerTokens, counters: counters.ofFailures }),
+      rateLimiter: createRateLimiter(counters.ofRequests, config.rateLimit),
       isDraining: () => draining,
     },
   )
@@ -128,52 +200,44 @@ async function openService(
     linger: createLinger(),
     trustedProxies: config.trustedProxies,
     newRequestId,
-    docsUrl: () => `${publicUrl}/docs/errors`,
+    docsUrl,
     pathPrefix: () => new URL(publicUrl).pathname.replace(/\/$/, ''),
     isDraining: () => draining,
   })
-  const stopChores = startChores(database, apiKeys, log)
+  const stopChores = startChores({
+    direct,
+    verifier,
+    apiKeys,
+    leaseSeconds: config.idempotencyLeaseSeconds,
+    log,
+  })
 
   return {
     publicUrl,
     address,
+    place: stores.place,
     database,
     async stop() {
       draining = true
       await drain(http, edge, config.shutdownGraceSeconds * 1000)
       stopChores()
-      reservations.close()
+      await Promise.race([verifier.stop(), delay(5_000)]) // what is not done then is verified after the next start
+      leases.close()
       await apiKeys.flush().catch((err) => log.error({ err }, 'the last uses of keys could not be written'))
-      await database.close()
-      unlock()
+      counters.close()
+      await stores.close()
     },
   }
 }
 
-function lockOrExplain(dataDir: string): () => void {
-  try {
-    return lockFolder(dataDir)
-  } catch (error) {
-    if ((error as Error).name === 'FolderInUse') throw error
-    throw unusable(dataDir, error)
-  }
-}
-
-function outsideIssuers({ oauth }: Config, log: FastifyBaseLogger): Issuer[] {
-  if (oauth === null) return []
+function outsideIssuer(
+  { oauth }: Config,
+  log: FastifyBaseLogger,
+): { trust: Issuer; reachable: () => boolean } | null {
+  if (oauth === null) return null
   const onTrouble = (err: unknown) => log.warn({ err }, 'the keys of the token issuer cannot be fetched')
-  return [{ ...oauth, keys: createRemoteIssuerKeys({ issuer: oauth.issuer, onTrouble }) }]
-}
-
-/** Work that is nobody's request. */
-function startChores(database: Database, apiKeys: ApiKeys, log: FastifyBaseLogger): () => void {
-  const every = (ms: number, what: string, work: () => Promise<void>): NodeJS.Timeout =>
-    setInterval(() => work().catch((err) => log.error({ err }, `${what} failed`)), ms).unref()
-  const timers = [
-    every(10_000, 'writing down the last uses of keys', () => apiKeys.flush()),
-    every(600_000, 'forgetting old answers', () => sweepExpiredKeys(database)),
-  ]
-  return () => timers.forEach(clearInterval)
+  const { keys, reachable } = createRemoteIssuerKeys({ issuer: oauth.issuer, onTrouble })
+  return { trust: { ...oauth, keys }, reachable }
 }
 
 /** The listener stays open while uploads run, so that `/readyz` and refusals are answered; then all is closed. */
@@ -205,7 +269,13 @@ function listen({ server }: HttpServer, { host, port }: Config): Promise<string>
   })
 }
 
-/** JSON lines on standard error, with nothing in them that a client may call secret. */
+/** Lines that wait for a slow reader; above this the newest are dropped. */
+const waitingLogBytes = 1024 * 1024
+
+/**
+ * JSON lines on standard error, with nothing in them that a client may call secret. Written beside the work: a disk that
+ * is full, or a reader that no longer reads, costs lines and holds nothing up.
+ */
 export function createLog(level: Config['logLevel']): FastifyBaseLogger {
   return pino(
     {
@@ -214,7 +284,7 @@ export function createLog(level: Config['logLevel']): FastifyBaseLogger {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    pino.destination({ fd: 2, sync: true }),
+    pino.destination({ fd: 2, sync: false, maxLength: waitingLogBytes }).on('error', () => {}),
   ) as FastifyBaseLogger
 }
 

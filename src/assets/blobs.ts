@@ -6,12 +6,67 @@ export interface Blobs {
   create(key: string): BlobWriter
   /** Null where there is no such blob. */
   open(key: string): Promise<Blob | null>
-  /** Removes the blob and whatever an unfinished `create` left of it; silent where there is nothing. */
+  /**
+   * Removes the blob and whatever an unfinished `create` left of it; silent where there is nothing.
+   * @throws {Fault} `service_unavailable` where there is still something
+   */
   remove(key: string): Promise<void>
-  /** Removes whatever blobs were begun and never stored. Only for a start, while nobody writes. */
+  /** All keys that there are, of blobs begun and stored; what comes or goes meanwhile may be among them or not. */
+  list(): AsyncIterable<string[]>
+  /** Null where there is neither a blob nor the beginning of one. */
+  stat(key: string): Promise<{ sizeBytes: number; modifiedAtMs: number } | null>
+  /** Removes what it can of blobs that were begun and never stored. Only for a start, while nobody writes. */
   removeUnfinished(): Promise<void>
   /** @throws {Fault} `service_unavailable` where a blob could not be stored now */
   assertUsable(): Promise<void>
+  /**
+   * How much more can be kept; infinite where the store has no end.
+   * @throws {Fault} `service_unavailable`
+   */
+  freeBytes(): Promise<number>
+  /**
+   * The id of the store, by which records know that it is theirs; null where it has none yet.
+   * @throws {Fault} `service_unavailable`
+   */
+  identity(): Promise<string | null>
+  /**
+   * Gives the store its id, durable when it resolves; one that is there already stays.
+   * @throws {Fault} `service_unavailable`
+   */
+  identify(id: string): Promise<void>
+  /** Only where others than we can put and get the bytes. */
+  presign?: Presign
+}
+
+/** URLs by which the bytes of one blob are put or got, past us, until they end. */
+export interface Presign {
+  /**
+   * For exactly these bytes: the store itself refuses others.
+   * @param bound `sha256` is hex
+   * @returns the headers that have to be sent, their names in lower case
+   */
+  put(
+    key: string,
+    bound: {
+      sizeBytes: number
+      contentType: string
+      sha256: string | null
+      signedAtMs: number
+      expiresSeconds: number
+    },
+  ): Promise<{ url: string; headers: Record<string, string> }>
+  get(
+    key: string,
+    forced: {
+      contentType: string
+      contentDisposition: string
+      cacheControl: string
+      signedAtMs: number
+      expiresSeconds: number
+    },
+  ): Promise<string>
+  /** Of all these URLs, for the rules of browsers. */
+  origin(): Promise<string>
 }
 
 export interface BlobWriter {
@@ -23,7 +78,15 @@ export interface BlobWriter {
   write(slice: Buffer): Promise<void> | undefined
   /** Resolves when the bytes, and the name they are found by, survive a power cut. */
   store(): Promise<void>
-  /** Removes every trace. Never throws: what cannot be removed now is swept later. */
+  /**
+   * Instead of `write` and `store`. Takes the bytes of another blob, as durable as others when it resolves. What becomes of the
+   * other one changes nothing about them.
+   */
+  storeCopy(key: string): Promise<void>
+  /**
+   * Ends the blob and removes every trace; may be called again.
+   * @throws {Fault} `service_unavailable` where something is still there
+   */
   discard(): Promise<void>
 }
 
@@ -31,5 +94,10 @@ export interface Blob {
   sizeBytes: number
   /** Streams the bytes from `start` to `end`, both included. Closes the blob when it ends or is destroyed. */
   stream(start: number, end: number): Readable
+  /**
+   * The bytes from `start` up to `end`, which is not among them. Before `stream` alone.
+   * @throws {Fault} `service_unavailable` where they cannot all be read
+   */
+  read(start: number, end: number): Promise<Buffer>
   close(): Promise<void>
 }

@@ -5,13 +5,17 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { createDiskBlobs } from '../adapters/disk-blobs.ts'
 import { openSqlite } from '../adapters/sqlite.ts'
+import type { Clock } from '../clock.ts'
 import { Fault } from '../errors.ts'
 import type { Principal } from '../principal.ts'
 import { findPublicFile } from '../records/assets.ts'
 import type { Database } from '../records/database.ts'
 import type { KeyScope } from '../records/idempotency-keys.ts'
+import type { Blobs } from './blobs.ts'
+import { createKeyClaims } from './key-claims.ts'
+import { createLeases, type Leases } from './leases.ts'
 import { createReservations, type Reservation, type Reservations, type StoredFile } from './reservations.ts'
-import { sweepAbandoned, sweepExpiredKeys } from './sweep.ts'
+import { sweepAbandoned, sweepExpiredKeys, sweepLapsed } from './sweep.ts'
 
 const principal: Principal = { workspace: 'w', owner: 'o', scopes: new Set() }
 const key: KeyScope = { workspace: 'w', route: 'POST /v3/assets', key: 'k' }
@@ -24,6 +28,8 @@ const file: StoredFile = {
   sizeBytes: bytes.length,
   sha256: 'hash',
 }
+/** Its leases end at once: the next sweep goes on where it stopped. */
+const heirs = (serviceId: string) => ({ serviceId, untilMs: () => 0 })
 const second = 1_000
 const hour = 3_600 * second
 
@@ -34,26 +40,32 @@ async function world(context: TestContext) {
   const database = await openSqlite(path)
   const blobs = await createDiskBlobs(dir)
   let nowMs = 1_700_000_000_000
-  context.mock.method(Date, 'now', () => nowMs)
-  const services: Reservations[] = []
+  let jumpedMs = 0
+  const clock: Clock = { steadyMs: () => nowMs, wallMs: () => nowMs + jumpedMs }
+  const opened: Leases[] = []
   const troubles: string[] = []
   const service = (
     serviceId: string,
-    options: { leaseSeconds?: number; database?: Database } = {},
+    options: { leaseSeconds?: number; database?: Database; blobs?: Blobs } = {},
   ): Reservations => {
-    const made = createReservations({
+    const common = {
       database: options.database ?? database,
-      blobs,
-      serviceId,
-      leaseSeconds: options.leaseSeconds ?? 30,
-      publicUrl: () => 'https://media.example.com',
-      onTrouble: (message) => troubles.push(message),
+      clock,
+      onTrouble: (message: string) => troubles.push(message),
+    }
+    const leases = createLeases({ ...common, serviceId, leaseSeconds: options.leaseSeconds ?? 30 })
+    opened.push(leases)
+    const filesUrl = () => 'https://media.example.com/files'
+    return createReservations({
+      ...common,
+      leases,
+      claims: createKeyClaims({ ...common, leases }),
+      blobs: options.blobs ?? blobs,
+      filesUrl,
     })
-    services.push(made)
-    return made
   }
   context.after(async () => {
-    for (const one of services) one.close()
+    for (const one of opened) one.close()
     await database.close()
     rmSync(dir, { recursive: true })
   })
@@ -71,13 +83,19 @@ async function world(context: TestContext) {
     }
   }
   return {
+    opened,
     dir,
     database,
     blobs,
     service,
     troubles,
+    clock,
     pass(ms: number) {
       nowMs += ms
+    },
+    /** Somebody sets the wall clock. */
+    jump(ms: number) {
+      jumpedMs += ms
     },
     filesIn,
     rows,
@@ -144,7 +162,7 @@ test('no key: every request is an asset of its own, and no key is kept', async (
   assert.deepEqual((await rows()).keys, [])
 })
 
-test('E48: while a key is held, others get 409 with Retry-After, and nothing is left of them', async (context) => {
+test('case 48: while a key is held, others get 409 with Retry-After, and nothing is left of them', async (context) => {
   const { service, rows } = await world(context)
   const a = service('A')
   await reserve(a)
@@ -153,7 +171,7 @@ test('E48: while a key is held, others get 409 with Retry-After, and nothing is 
   assert.equal((await rows()).assets.length, 1)
 })
 
-test('E47: after the commit the same body is replayed, byte for byte', async (context) => {
+test('case 47: after the commit the same body is replayed, byte for byte', async (context) => {
   const { service, rows } = await world(context)
   const a = service('A')
   assert.equal(await a.findAnswer(key), null)
@@ -165,7 +183,7 @@ test('E47: after the commit the same body is replayed, byte for byte', async (co
   assert.equal((await rows()).assets.length, 1)
 })
 
-test('E48, E49: of fifty at once with one key, in two services, one runs', async (context) => {
+test('case 48, 49: of fifty at once with one key, in two services, one runs', async (context) => {
   const { service, rows } = await world(context)
   const both = [service('A'), service('B')]
   const settled = await Promise.allSettled(
@@ -177,7 +195,7 @@ test('E48, E49: of fifty at once with one key, in two services, one runs', async
   assert.equal((await rows()).assets.length, 1)
 })
 
-test('E51: another workspace, route or key is independent', async (context) => {
+test('case 51: another workspace, route or key is independent', async (context) => {
   const { service, rows } = await world(context)
   const a = service('A')
   for (const scope of [
@@ -190,7 +208,7 @@ test('E51: another workspace, route or key is independent', async (context) => {
   assert.equal((await rows()).keys.length, 4)
 })
 
-test('E52: a release leaves nothing and frees the key, at every stage', async (context) => {
+test('case 52: a release leaves nothing and frees the key, at every stage', async (context) => {
   const { service, assertClean, troubles } = await world(context)
   const a = service('A')
   const stages: ((reservation: Reservation) => Promise<void> | undefined)[] = [
@@ -226,7 +244,7 @@ test('a release after the commit takes nothing back', async (context) => {
   assert.equal((await a.findAnswer(key))?.body, body)
 })
 
-test('E54: a lease that has run out is taken over; the zombie is fenced and nothing is left of it', async (context) => {
+test('case 54: a lease that has run out is taken over; the zombie is fenced and nothing is left of it', async (context) => {
   const { service, pass, rows, filesIn, database } = await world(context)
   const a = service('A')
   const b = service('B')
@@ -253,7 +271,7 @@ test('E54: a lease that has run out is taken over; the zombie is fenced and noth
   assert.equal(filesIn('blobs').length, 1)
 })
 
-test('E54: a zombie that finishes after its successor did neither changes the answer nor adds an asset', async (context) => {
+test('case 54: a zombie that finishes after its successor did neither changes the answer nor adds an asset', async (context) => {
   const { service, pass, rows, filesIn } = await world(context)
   const a = service('A')
   const b = service('B')
@@ -269,7 +287,7 @@ test('E54: a zombie that finishes after its successor did neither changes the an
   assert.equal(filesIn('blobs').length, 1)
 })
 
-test('E54: the release of a zombie does not free the key of its successor', async (context) => {
+test('case 54: the release of a zombie does not free the key of its successor', async (context) => {
   const { service, pass } = await world(context)
   const a = service('A')
   const b = service('B')
@@ -280,7 +298,7 @@ test('E54: the release of a zombie does not free the key of its successor', asyn
   await assert.rejects(b.findAnswer(key), isCode('request_in_progress'))
 })
 
-test('E54: a new run of the service frees the claims of the one before at once, and removes its bytes', async (context) => {
+test('case 54: a new run of the service frees the claims of the one before at once, and removes its bytes', async (context) => {
   const { service, database, blobs, assertClean } = await world(context)
   const a = service('A')
   const [stored, unfinished] = [await reserve(a), await reserve(a, null)]
@@ -288,11 +306,11 @@ test('E54: a new run of the service frees the claims of the one before at once, 
   await stored.writer.store()
   unfinished.writer.write(Buffer.alloc(600 * 1024))
   await new Promise((resolve) => setTimeout(resolve, 50))
-  assert.equal(await sweepAbandoned(database, blobs, 'B'), 2)
+  assert.equal(await sweepAbandoned(database, blobs, heirs('B')), 2)
   await assertClean()
   await unfinished.writer.discard() // a dead process has no open files; this one has
   await uploadWith(service('B'))
-  assert.equal(await sweepAbandoned(database, blobs, 'B'), 0)
+  assert.equal(await sweepAbandoned(database, blobs, heirs('B')), 0)
 })
 
 test('the sweep of a new run leaves its own uploads and finished ones alone', async (context) => {
@@ -300,16 +318,16 @@ test('the sweep of a new run leaves its own uploads and finished ones alone', as
   const body = await uploadWith(service('A'))
   const b = service('B')
   await reserve(b, { ...key, key: 'running' })
-  assert.equal(await sweepAbandoned(database, blobs, 'B'), 0)
+  assert.equal(await sweepAbandoned(database, blobs, heirs('B')), 0)
   assert.equal((await rows()).assets.length, 2)
   assert.equal(filesIn('blobs').length, 1)
   assert.equal((await b.findAnswer(key))?.body, body)
 })
 
-test('E54: a zombie that was swept and then stores its bytes leaves none', async (context) => {
+test('case 54: a zombie that was swept and then stores its bytes leaves none', async (context) => {
   const { service, database, blobs, assertClean } = await world(context)
   const zombie = await reserve(service('A'))
-  await sweepAbandoned(database, blobs, 'B')
+  await sweepAbandoned(database, blobs, heirs('B'))
   zombie.writer.write(bytes)
   await zombie.writer.store()
   await assert.rejects(zombie.commit(file), isCode('service_unavailable'))
@@ -317,7 +335,7 @@ test('E54: a zombie that was swept and then stores its bytes leaves none', async
   await assertClean()
 })
 
-test('E53: an answer is replayed for 24 hours from the commit, and not a moment longer', async (context) => {
+test('case 53: an answer is replayed for 24 hours from the commit, and not a moment longer', async (context) => {
   const { service, pass, rows } = await world(context)
   const a = service('A')
   const reservation = await reserve(a)
@@ -335,16 +353,83 @@ test('E53: an answer is replayed for 24 hours from the commit, and not a moment 
   assert.equal((await rows()).assets.length, 2)
 })
 
-test('E53: expired answers are forgotten by the sweep, others and claims are not', async (context) => {
-  const { service, pass, rows, database } = await world(context)
+test('case 53: expired answers are forgotten by the sweep, others and claims are not', async (context) => {
+  const { service, pass, rows, database, clock } = await world(context)
   const a = service('A')
   await uploadWith(a, { ...key, key: 'old' })
   pass(12 * hour)
   await uploadWith(a, { ...key, key: 'young' })
   await reserve(a, { ...key, key: 'running' })
   pass(12 * hour)
-  await sweepExpiredKeys(database)
+  await sweepExpiredKeys(database, clock)
   assert.deepEqual((await rows()).keys.map((row) => row.key).toSorted(), ['running', 'young'])
+})
+
+for (const [words, jumpMs] of [
+  ['three days on', 72 * hour],
+  ['three days back', -72 * hour],
+] as const) {
+  test(`case 53, 85: the wall clock jumps ${words}: the answer is still replayed for 24 hours of life, and a lease holds`, async (context) => {
+    const { service, pass, jump, rows, database, blobs, clock } = await world(context)
+    const a = service('A')
+    const body = await uploadWith(a, { ...key, key: 'before' })
+    const running = await reserve(a)
+    running.writer.write(bytes)
+    jump(jumpMs)
+    await sweepExpiredKeys(database, clock)
+    assert.equal(
+      await sweepLapsed(database, blobs, heirs('A'), clock),
+      0,
+      'a running upload is not an old one',
+    )
+    pass(10 * second)
+    await assert.rejects(service('B').reserve(principal, key), isCode('request_in_progress'))
+    await running.writer.store()
+    const after = await running.commit(file)
+    pass(24 * hour - 11 * second)
+    await sweepExpiredKeys(database, clock)
+    assert.equal((await a.findAnswer({ ...key, key: 'before' }))?.body, body)
+    assert.equal((await a.findAnswer(key))?.body, after)
+    assert.equal((await rows()).assets.length, 2)
+  })
+}
+
+test('case 54: what was left alone for longer than its lease is taken back, and can no longer be committed', async (context) => {
+  const { service, pass, database, blobs, clock, assertClean } = await world(context)
+  const a = service('A')
+  const zombie = await reserve(a)
+  zombie.writer.write(bytes)
+  await zombie.writer.store()
+  pass(30 * second - 1)
+  assert.equal(await sweepLapsed(database, blobs, heirs('A'), clock), 0)
+  pass(1)
+  assert.equal(await sweepLapsed(database, blobs, heirs('A'), clock), 1)
+  await assertClean()
+  await assert.rejects(zombie.commit(file), isCode('service_unavailable'))
+  await zombie.release()
+  await assertClean()
+})
+
+test('case 54: a zombie that wakes up between the removal of its bytes and that of its row cannot commit', async (context) => {
+  const { service, database, blobs, assertClean } = await world(context)
+  const zombie = await reserve(service('A'))
+  zombie.writer.write(bytes)
+  await zombie.writer.store()
+  const outcomes: string[] = []
+  const waking = {
+    ...blobs,
+    async remove(blobKey: string) {
+      await blobs.remove(blobKey)
+      await zombie.commit(file).then(
+        () => outcomes.push('committed'),
+        () => outcomes.push('refused'),
+      )
+    },
+  }
+  await sweepAbandoned(database, waking, heirs('B'))
+  assert.deepEqual(outcomes, ['refused'])
+  await zombie.release()
+  await assertClean()
 })
 
 test('a running upload keeps its lease for as long as it runs', async (context) => {
@@ -363,10 +448,10 @@ test('a running upload keeps its lease for as long as it runs', async (context) 
 })
 
 test('after close no lease is renewed', async (context) => {
-  const { service, pass } = await world(context)
+  const { service, pass, opened } = await world(context)
   const a = service('A', { leaseSeconds: 0.15 })
   await reserve(a)
-  a.close()
+  for (const leases of opened) leases.close()
   pass(200)
   await new Promise((resolve) => setTimeout(resolve, 150))
   await reserve(service('B'))
@@ -397,7 +482,7 @@ test('a reservation that cannot be written is service_unavailable', async (conte
   await assertClean()
 })
 
-test('G69: a commit that fails leaves nothing once it is released, and the key is free', async (context) => {
+test('case 69: a commit that fails leaves nothing once it is released, and the key is free', async (context) => {
   const { service, database, assertClean } = await world(context)
   const { failing, state } = failingWhenTold(database)
   const reservation = await reserve(service('A', { database: failing }))
@@ -410,7 +495,7 @@ test('G69: a commit that fails leaves nothing once it is released, and the key i
   await assertClean()
 })
 
-test('F63: a commit that was written although it seemed to fail is kept, bytes and answer, and replays', async (context) => {
+test('case 63: a commit that was written although it seemed to fail is kept, bytes and answer, and replays', async (context) => {
   const { service, database, filesIn } = await world(context)
   const { failing, state } = failingWhenTold(database)
   const a = service('A', { database: failing })
@@ -435,8 +520,27 @@ test('a release that cannot be written is told to the operator, never thrown, an
   state.mode = 'fails'
   await reservation.release()
   assert.deepEqual(troubles, ['an upload could not be taken back yet'])
-  assert.equal(await sweepAbandoned(database, blobs, 'B'), 1)
+  assert.equal(await sweepAbandoned(database, blobs, heirs('B')), 1)
   await assertClean()
+})
+
+test('case 69: a release that could not be written is made up for once it can be, and the key is free', async (context) => {
+  const { service, database, rows, filesIn } = await world(context)
+  const { failing, state } = failingWhenTold(database)
+  const a = service('A', { database: failing })
+  const reservation = await reserve(a)
+  reservation.writer.write(bytes)
+  await reservation.writer.store()
+  state.mode = 'fails'
+  await assert.rejects(reservation.commit(file), isCode('service_unavailable'))
+  await reservation.release()
+  assert.equal((await rows()).assets.length, 1, 'not yet')
+  state.mode = 'works'
+  for (let tries = 0; (await rows()).assets.length > 0 && tries < 60; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  assert.deepEqual([...(await rows()).assets, ...(await rows()).keys, ...filesIn('blobs')], [])
+  await uploadWith(a)
 })
 
 const noProc = process.platform === 'linux' ? false : 'open files are seen in /proc, which Linux alone has'
@@ -453,7 +557,7 @@ function openFilesIn(dir: string): string[] {
   })
 }
 
-test('H73: a release that cannot be written leaves no file open: Node.js ends a process that forgets one', {
+test('case 73: a release that cannot be written leaves no file open: Node.js ends a process that forgets one', {
   skip: noProc,
 }, async (context) => {
   const { dir, service, database, blobs, filesIn, assertClean } = await world(context)
@@ -467,11 +571,11 @@ test('H73: a release that cannot be written leaves no file open: Node.js ends a 
   await reservation.release()
   assert.deepEqual(openFilesIn(dir), [])
   assert.deepEqual(filesIn('incoming'), [], 'no commit was tried, so nothing can need the bytes')
-  assert.equal(await sweepAbandoned(database, blobs, 'B'), 1)
+  assert.equal(await sweepAbandoned(database, blobs, heirs('B')), 1)
   await assertClean()
 })
 
-test('F62: a release takes the bytes before the row that names them, so that a crash between leaves none unnamed', async (context) => {
+test('case 62: a release takes the bytes before the row that names them, so that a crash between leaves none unnamed', async (context) => {
   const { service, database, filesIn } = await world(context)
   const seen: string[][] = []
   const watched: Database = {
@@ -486,4 +590,78 @@ test('F62: a release takes the bytes before the row that names them, so that a c
   await reservation.writer.store()
   await reservation.release()
   assert.deepEqual(seen.at(-1), [])
+})
+
+test('case 62: a commit that failed and is carried out after all, while its bytes are removed, comes to nothing', async (context) => {
+  const { service, database, blobs, assertClean } = await world(context)
+  let late: Parameters<Database['write']>[0] | null = null
+  const slow: Database = {
+    ...database,
+    async write(batch) {
+      if (!batch.some(({ query }) => query.parameters.includes('completed'))) return database.write(batch)
+      late = batch
+      throw new Fault('service_unavailable', 'x', { retryAfterSeconds: 5 })
+    },
+  }
+  const waking: Blobs = {
+    ...blobs,
+    create(blobKey) {
+      const writer = blobs.create(blobKey)
+      return {
+        ...writer,
+        async discard() {
+          assert.ok(late !== null)
+          assert.equal((await database.write(late)).written, false)
+          await writer.discard()
+        },
+      }
+    },
+  }
+  const reservation = await reserve(service('A', { database: slow, blobs: waking }))
+  reservation.writer.write(bytes)
+  await reservation.writer.store()
+  await assert.rejects(reservation.commit(file), isCode('service_unavailable'))
+  await reservation.release()
+  await assertClean()
+})
+
+test('case 70: bytes that can never be removed keep their row, and hold no other release up', async (context) => {
+  const { service, database, blobs, rows, filesIn, pass, clock } = await world(context)
+  const { failing, state } = failingWhenTold(database)
+  const stuck = new Set<string>()
+  const broken = (): Fault => new Fault('service_unavailable', 'x', { retryAfterSeconds: 5 })
+  const partly: Blobs = {
+    ...blobs,
+    create(blobKey) {
+      if (stuck.size > 0) return blobs.create(blobKey)
+      stuck.add(blobKey)
+      return { ...blobs.create(blobKey), discard: () => Promise.reject(broken()) }
+    },
+    remove: (blobKey) => (stuck.has(blobKey) ? Promise.reject(broken()) : blobs.remove(blobKey)),
+  }
+  const a = service('A', { database: failing, blobs: partly })
+  const both = [await reserve(a), await reserve(a, { ...key, key: 'other' })]
+  for (const { writer } of both) {
+    writer.write(bytes)
+    await writer.store()
+  }
+  state.mode = 'fails'
+  for (const one of both) await one.release()
+  state.mode = 'works'
+  for (let tries = 0; (await rows()).assets.length > 1 && tries < 60; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  assert.deepEqual(
+    (await rows()).assets.map((row) => row.asset_id),
+    [both[0]?.assetId],
+  )
+  assert.deepEqual(filesIn('blobs'), [...stuck])
+  // The sweeps go on beside it too, and say so: at a start, and later on.
+  await reserve(a, { ...key, key: 'third' })
+  assert.equal(await sweepAbandoned(database, partly, heirs('B')), 1)
+  await reserve(service('C'), { ...key, key: 'fourth' })
+  pass(31 * second)
+  await assert.rejects(sweepLapsed(database, partly, heirs('B'), clock), isCode('service_unavailable'))
+  assert.equal((await rows()).assets.length, 1)
+  assert.deepEqual(filesIn('blobs'), [...stuck])
 })

@@ -1,32 +1,121 @@
 /** Removes what crashes and lapsed time leave behind: abandoned reservations, their bytes, and old answers. */
-import { deletePending, findAbandoned } from '../records/assets.ts'
-import type { Database } from '../records/database.ts'
-import { deleteExpiredKeys, freeAbandonedKeys } from '../records/idempotency-keys.ts'
+import { randomName } from '../asset.ts'
+import type { Clock } from '../clock.ts'
+import {
+  deletePending,
+  findPendingOf,
+  takeOverAbandoned,
+  takeOverLapsed,
+  takeOverOlder,
+} from '../records/assets.ts'
+import type { Database, Step } from '../records/database.ts'
+import type { Holder } from '../records/direct-uploads.ts'
+import {
+  areKeysExpired,
+  deleteExpiredKeys,
+  freeAbandonedKeys,
+  freeLapsedKeys,
+} from '../records/idempotency-keys.ts'
 import type { Blobs } from './blobs.ts'
+import type { Leases } from './leases.ts'
 
 /** Few enough for one transaction and for the threads that remove files, many enough for a quick start. */
 const sweptAtOnce = 256
 
+/** A fraction of a second's work for the database. */
+const forgottenAtOnce = 5_000
+
 /**
- * Takes back what earlier runs of the service reserved and never committed. Only for the start of a service that
- * holds the lock of its data folder: then every other run is over.
+ * Takes back what other runs of the service reserved and never committed. Only for who holds the lock of the data
+ * folder: then every other run is over, or may no longer commit. What cannot be removed stops no start: its row stays,
+ * lapsed, for the next sweep.
  * @returns how many reservations were taken back
  */
-export async function sweepAbandoned(database: Database, blobs: Blobs, serviceId: string): Promise<number> {
-  const abandoned = await findAbandoned(database, serviceId)
-  for (let at = 0; at < abandoned.length; at += sweptAtOnce) {
-    const some = abandoned.slice(at, at + sweptAtOnce)
-    // The bytes first: were the rows to go first, a crash in between would leave bytes that nothing names.
-    await Promise.all(some.map(({ blob_key }) => blobs.remove(blob_key)))
-    await database.write(some.map(({ asset_id, token }) => deletePending(database, asset_id, token)))
-  }
-  // A file whose removal failed has no row any more.
+export async function sweepAbandoned(database: Database, blobs: Blobs, leases: Heirs): Promise<number> {
+  const { swept } = await takeBack(database, blobs, leases, (heir) => takeOverAbandoned(database, heir))
   await blobs.removeUnfinished()
-  await database.write([freeAbandonedKeys(database, serviceId)])
-  return abandoned.length
+  await database.write([freeAbandonedKeys(database, leases.serviceId)])
+  return swept
 }
 
-/** Forgets answers that are no longer to be replayed. */
-export async function sweepExpiredKeys(database: Database): Promise<void> {
-  await database.write([deleteExpiredKeys(database, Date.now())])
+/**
+ * Takes back what was reserved and then left alone until its lease ended: a release that failed, a process that died.
+ * Renew the leases of what runs here before, else a pause of this process looks like its end.
+ * @returns how many reservations were taken back
+ */
+export async function sweepLapsed(
+  database: Database,
+  blobs: Blobs,
+  leases: Heirs,
+  clock: Clock,
+): Promise<number> {
+  const whole: Outcome = { taken: 0, swept: 0, failure: null }
+  // Some at a time: what is taken over has to be gone before the heir's own lease ends.
+  for (let taken = sweptAtOnce; taken === sweptAtOnce; ) {
+    const some = await takeBack(database, blobs, leases, (heir) =>
+      takeOverLapsed(database, heir, clock.steadyMs(), sweptAtOnce),
+    )
+    taken = some.taken
+    whole.swept += some.swept
+    whole.failure ??= some.failure
+  }
+  await database.write([freeLapsedKeys(database, clock.steadyMs())])
+  return sweptOrThrow(whole)
+}
+
+/**
+ * Takes back what was reserved until then, whoever did. Only for who holds the lock of the data folder.
+ * @returns how many reservations were taken back
+ */
+export async function sweepOlder(
+  database: Database,
+  blobs: Blobs,
+  leases: Heirs,
+  notAfterMs: number,
+): Promise<number> {
+  return sweptOrThrow(
+    await takeBack(database, blobs, leases, (heir) => takeOverOlder(database, heir, notAfterMs)),
+  )
+}
+
+/** Of whom what is taken over is from then on, and for how long. */
+export type Heirs = Pick<Leases, 'serviceId' | 'untilMs'>
+
+/** `failure`: why the bytes of some could not be removed, so that their rows stay; null: all are gone. */
+type Outcome = { taken: number; swept: number; failure: unknown }
+
+function sweptOrThrow({ swept, failure }: Outcome): number {
+  if (failure !== null) throw failure
+  return swept
+}
+
+/**
+ * First the rows change hands, so that whoever made them can no longer commit, even if it wakes up in the middle of
+ * this; then the bytes go; then the rows: were they to go first, a crash in between would leave bytes without a name.
+ */
+async function takeBack(
+  database: Database,
+  blobs: Blobs,
+  leases: Heirs,
+  takeOver: (heir: Holder) => Step,
+): Promise<Outcome> {
+  const heir = { token: randomName(), serviceId: leases.serviceId, leaseExpiresAtMs: leases.untilMs() }
+  await database.write([takeOver(heir)])
+  const taken = await findPendingOf(database, heir.token)
+  const outcome: Outcome = { taken: taken.length, swept: 0, failure: null }
+  for (let at = 0; at < taken.length; at += sweptAtOnce) {
+    const some = taken.slice(at, at + sweptAtOnce)
+    const removed = await Promise.allSettled(some.map(({ blob_key }) => blobs.remove(blob_key)))
+    const gone = some.filter((_, index) => removed[index]?.status === 'fulfilled')
+    await database.write(gone.map(({ asset_id }) => deletePending(database, asset_id, heir.token)))
+    outcome.swept += gone.length
+    outcome.failure ??= removed.find((one) => one.status === 'rejected')?.reason ?? null
+  }
+  return outcome
+}
+
+/** Forgets answers that are no longer to be replayed, however many came together while nobody swept. */
+export async function sweepExpiredKeys(database: Database, clock: Clock): Promise<void> {
+  while (await areKeysExpired(database, clock))
+    await database.write([deleteExpiredKeys(database, clock, forgottenAtOnce)])
 }

@@ -16,6 +16,8 @@ import {
 } from '../intake/receive-file.ts'
 import type { Principal } from '../principal.ts'
 import type { KeptAnswer, KeyScope } from '../records/idempotency-keys.ts'
+import type { Admission } from './admission.ts'
+import type { Answered } from './key-claims.ts'
 import type { Reservations } from './reservations.ts'
 
 /** A request to upload, as the edge hands it on once its caller is known and within the limits. */
@@ -46,6 +48,7 @@ export type UploadAnswer = {
 }
 
 export type UploadDoor = {
+  admission: Admission
   reservations: Reservations
   limits: ReceiveLimits
   /** A replay came with other bytes than the original, or with none that could be compared. */
@@ -58,13 +61,37 @@ export type UploadDoor = {
  * @throws {ClientLeft} where the connection dropped before the closing boundary; likewise
  */
 export async function uploadAsset(door: UploadDoor, upload: Upload): Promise<UploadAnswer> {
-  const earlier = upload.key === null ? null : await door.reservations.findAnswer(upload.key)
-  if (earlier !== null) return replay(door, upload, earlier)
+  const entered = await enter(door, upload)
+  if ('answer' in entered) return replay(door, upload, entered.answer)
+  const { boundary, leave } = entered
+  // A replay counts for itself: the place is given back before it begins.
+  const taken = await takeIn(door, upload, boundary).finally(leave)
+  return 'answer' in taken ? replay(door, upload, taken.answer) : taken
+}
 
-  const boundary = checkHeaders(door.limits, upload)
+type Entered = { boundary: string; leave: () => void }
+
+/**
+ * A replay needs no place and no good headers. So whether there is an answer is asked here only where something is
+ * wrong; where nothing is, the reservation finds out, and most uploads have one round trip to the database less.
+ */
+async function enter(door: UploadDoor, upload: Upload): Promise<Entered | Answered> {
+  try {
+    const boundary = checkHeaders(door.limits, upload)
+    return {
+      boundary,
+      leave: await door.admission.enter(upload.contentLengthBytes ?? maxBodyBytes(door.limits)),
+    }
+  } catch (error) {
+    const earlier = upload.key === null ? null : await door.reservations.findAnswer(upload.key)
+    if (earlier !== null) return { answer: earlier }
+    throw error
+  }
+}
+
+async function takeIn(door: UploadDoor, upload: Upload, boundary: string): Promise<UploadAnswer | Answered> {
   const reserved = await door.reservations.reserve(upload.principal, upload.key)
-  if ('answer' in reserved) return replay(door, upload, reserved.answer)
-
+  if ('answer' in reserved) return reserved
   try {
     const file = await receive(boundary, door.limits, upload.body, reserved.writer)
     await reserved.writer.store()
@@ -77,13 +104,18 @@ export async function uploadAsset(door: UploadDoor, upload: Upload): Promise<Upl
 }
 
 /** What the headers alone tell, before a byte of the body is read. */
-function checkHeaders({ maxFileBytes, allowedTypes }: ReceiveLimits, upload: Upload): string {
+function checkHeaders(limits: ReceiveLimits, upload: Upload): string {
   try {
-    if ((upload.contentLengthBytes ?? 0) > maxFileBytes + maxFieldBytes) throw fileTooLarge(maxFileBytes)
+    if ((upload.contentLengthBytes ?? 0) > maxBodyBytes(limits)) throw fileTooLarge(limits.maxFileBytes)
     return multipartBoundary(upload.contentType)
   } catch (error) {
-    throw withBothSides(error, null, allowedTypes)
+    throw withBothSides(error, null, limits.allowedTypes)
   }
+}
+
+/** The most that one request may have: a file, and what may come beside it. */
+export function maxBodyBytes({ maxFileBytes }: Pick<ReceiveLimits, 'maxFileBytes'>): number {
+  return maxFileBytes + maxFieldBytes
 }
 
 async function receive(
@@ -102,8 +134,21 @@ async function replay(door: UploadDoor, upload: Upload, kept: KeptAnswer): Promi
   const { data } = JSON.parse(kept.body) as { data: { asset_id: string } }
   const warn = (reason: string): void =>
     door.onDifferentReplay({ workspace: upload.principal.workspace, asset_id: data.asset_id, reason })
-  if (!upload.body.waitsToBeAsked) await compare(door, upload, kept, warn)
+  if (!upload.body.waitsToBeAsked) await compareWhereThereIsRoom(door, upload, kept, warn)
   return { status: kept.status, body: kept.body, replayed: true, assetId: data.asset_id, sizeBytes: 0 }
+}
+
+/** Reading the body only to compare it counts like any upload; where there is no place for it, nobody looks. */
+async function compareWhereThereIsRoom(
+  door: UploadDoor,
+  upload: Upload,
+  kept: KeptAnswer,
+  warn: (reason: string) => void,
+): Promise<void> {
+  const bytes = Math.min(upload.contentLengthBytes ?? maxBodyBytes(door.limits), maxBodyBytes(door.limits))
+  const leave = await door.admission.enter(bytes).catch(() => null)
+  if (leave === null) return
+  await compare(door, upload, kept, warn).finally(leave)
 }
 
 async function compare(

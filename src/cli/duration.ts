@@ -3,6 +3,15 @@ import { InvalidArgumentError } from 'commander'
 const seconds = { s: 1, m: 60, h: 3_600, d: 86_400 } as const
 
 /**
+ * Parses an age: a duration, or `0s`.
+ * @returns seconds
+ * @throws {InvalidArgumentError}
+ */
+export function parseAge(text: string): number {
+  return /^0[smhd]$/.test(text) ? 0 : parseDuration(text)
+}
+
+/**
  * Parses `30s`, `15m`, `12h` or `90d`.
  * @returns seconds, at least 1
  * @throws {InvalidArgumentError}

@@ -5,3 +5,6 @@ export const exitCodes = {
   /** The command line or a setting is wrong; nothing was tried. */
   usage: 2,
 } as const
+
+/** As a shell has it for a program that Ctrl-C ended. */
+export const interruptedStatus = 130

@@ -1,14 +1,14 @@
 /** `assetd keys …`: makes, lists and revokes API keys, on a running service too; it sees them at once. */
 import type { Command } from 'commander'
+import type { Records } from '../adapters/stores.ts'
 import { newApiKey } from '../gate/api-key.ts'
 import { type ApiKeyRow, insertApiKey, listApiKeys, revokeApiKey } from '../records/api-keys.ts'
-import type { Database } from '../records/database.ts'
 import { parseDuration } from './duration.ts'
 import { CommandFailure } from './failure.ts'
 import { commandLine } from './invocation.ts'
 import { addPrincipalOptions, type PrincipalOptions } from './principal-options.ts'
 
-type WithRecords = (work: (database: Database) => Promise<void>) => Promise<void>
+type WithRecords = (work: (records: Records) => Promise<void>) => Promise<void>
 
 export function addKeyCommands(program: Command, withRecords: WithRecords): void {
   const keys = program.command('keys').description('make, list and revoke API keys')
@@ -16,28 +16,28 @@ export function addKeyCommands(program: Command, withRecords: WithRecords): void
     .description('make a key; it is shown once')
     .option('--expires <duration>', 'when it stops working, such as 90d (default: never)', parseDuration)
     .option('--json', 'print JSON')
-    .action((options) => withRecords((database) => create(database, options)))
+    .action((options) => withRecords((records) => create(records, options)))
   keys
     .command('list')
     .description('show all keys, without their secrets')
     .option('--json', 'print JSON')
-    .action((options) => withRecords((database) => list(database, options)))
+    .action((options) => withRecords((records) => list(records, options)))
   keys
     .command('revoke')
     .description('stop a key from working')
     .argument('<key-id>', 'as `keys list` shows it, or the whole key')
     .option('--json', 'print JSON')
-    .action((keyId, options) => withRecords((database) => revoke(database, keyId, options)))
+    .action((keyId, options) => withRecords((records) => revoke(records, keyId, options)))
 }
 
 type JsonOption = { json?: boolean }
 
 async function create(
-  database: Database,
+  { database, clock }: Records,
   options: PrincipalOptions & JsonOption & { expires?: number },
 ): Promise<void> {
   const { key, keyId, secretHash } = newApiKey()
-  const now = Date.now()
+  const now = clock.wallMs()
   const row: ApiKeyRow = {
     key_id: keyId,
     secret_hash: secretHash,
@@ -57,8 +57,8 @@ async function create(
   }
 }
 
-async function list(database: Database, options: JsonOption): Promise<void> {
-  const rows = (await listApiKeys(database)).map((row) => shown(row, Date.now()))
+async function list({ database, clock }: Records, options: JsonOption): Promise<void> {
+  const rows = (await listApiKeys(database)).map((row) => shown(row, clock.wallMs()))
   if (options.json) {
     console.log(JSON.stringify(rows))
     return
@@ -88,9 +88,9 @@ async function list(database: Database, options: JsonOption): Promise<void> {
     )
 }
 
-async function revoke(database: Database, idOrKey: string, options: JsonOption): Promise<void> {
+async function revoke({ database, clock }: Records, idOrKey: string, options: JsonOption): Promise<void> {
   const keyId = /^assetd_([0-9a-f]{12})_/.exec(idOrKey)?.[1] ?? idOrKey
-  const outcome = await database.write([revokeApiKey(database, keyId, Date.now())])
+  const outcome = await database.write([revokeApiKey(database, keyId, clock.wallMs())])
   if (!outcome.written) {
     throw new CommandFailure(
       `there is no key ${keyId} that could be revoked; see: ${commandLine('keys list')}`,

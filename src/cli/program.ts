@@ -1,13 +1,18 @@
 /** The command line: one file a command, all of them named here. */
 import { Command, CommanderError } from 'commander'
 import packageJson from '../../package.json' with { type: 'json' }
-import { FolderUnusable, openExistingRecords } from '../adapters/data-folder.ts'
-import { readDataDir } from '../config.ts'
-import type { Database } from '../records/database.ts'
+import { StoreRefused } from '../adapters/store-refused.ts'
+import { openRecordsOf, type Records } from '../adapters/stores.ts'
+import { ConfigError, readStoreConfig, type StoreConfig } from '../config.ts'
+import { Fault } from '../errors.ts'
+import { addAssetCommands } from './assets.ts'
+import { addCareCommands } from './care.ts'
+import { addCopyCommand } from './copy.ts'
 import { exitCodes } from './exit-codes.ts'
 import { CommandFailure } from './failure.ts'
 import { addKeyCommands } from './keys.ts'
 import { addTokenCommands } from './tokens.ts'
+import { addUpkeepCommands } from './upkeep.ts'
 
 const program = new Command('assetd')
   .description(packageJson.description)
@@ -25,26 +30,38 @@ program
     const { serve } = await import('./serve.ts')
     await serve(process.env)
   })
+addAssetCommands(program)
 addKeyCommands(program, withRecords)
 addTokenCommands(program, withRecords)
+addUpkeepCommands(program, withRecords)
+addCopyCommand(program)
+addCareCommands(program, withRecords)
 
-async function withRecords(work: (database: Database) => Promise<void>): Promise<void> {
-  process.umask(0o077)
-  const database = await openExistingRecords(readDataDir(process.env))
+async function withRecords(work: (records: Records, config: StoreConfig) => Promise<void>): Promise<void> {
+  const config = readStoreConfig(process.env)
+  const records = await openRecordsOf(config)
   try {
-    await work(database)
+    await work(records, config)
   } finally {
-    await database.close()
+    await records.database.close()
   }
 }
 
+process.umask(0o077)
+process.stdout.on('error', () => {}) // who reads what we print may have gone; the work goes on to its end
 try {
   await program.parseAsync()
 } catch (error) {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage
-  } else if (error instanceof CommandFailure || error instanceof FolderUnusable) {
+  } else if (error instanceof ConfigError) {
+    for (const line of error.lines) console.error(`assetd: ${line}`)
+    process.exitCode = exitCodes.usage
+  } else if (error instanceof CommandFailure || error instanceof StoreRefused) {
     console.error(`assetd: ${error.message}`)
+    process.exitCode = exitCodes.failure
+  } else if (error instanceof Fault) {
+    console.error(`assetd: ${error.message}${error.cause === undefined ? '' : ` (${error.cause})`}`)
     process.exitCode = exitCodes.failure
   } else throw error
 }

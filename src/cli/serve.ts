@@ -1,18 +1,16 @@
 /** `assetd serve`: starts the service, tells a new user what to do first, and ends as its signals say. */
 import { fileURLToPath } from 'node:url'
 import type { FastifyBaseLogger } from 'fastify'
-import { FolderUnusable } from '../adapters/data-folder.ts'
-import { FolderInUse } from '../adapters/service-lock.ts'
+import { StoreRefused } from '../adapters/store-refused.ts'
 import { type Config, ConfigError, readConfig } from '../config.ts'
 import { newApiKey } from '../gate/api-key.ts'
 import { AddressUnusable, createLog, type Service, startService, version, warnings } from '../main.ts'
 import { insertApiKey, listApiKeys } from '../records/api-keys.ts'
+import { claimChore } from '../records/chores.ts'
 import { exitCodes } from './exit-codes.ts'
 import { commandLine } from './invocation.ts'
 
 export async function serve(env: NodeJS.ProcessEnv): Promise<void> {
-  process.umask(0o077)
-  process.stdout.on('error', () => {}) // whoever read our greeting may have gone
   const config = configOrExit(env)
   const log = createLog(config.logLevel)
   const service = await startOrExit(config, log)
@@ -35,9 +33,8 @@ async function startOrExit(config: Config, log: FastifyBaseLogger): Promise<Serv
   try {
     return await startService(config, log)
   } catch (error) {
-    const isPlain = [AddressUnusable, FolderUnusable, FolderInUse].some((kind) => error instanceof kind)
-    if (!isPlain) throw error
-    console.error(`assetd: ${(error as Error).message}`)
+    if (!(error instanceof AddressUnusable || error instanceof StoreRefused)) throw error
+    console.error(`assetd: ${error.message}`)
     process.exit(exitCodes.failure)
   }
 }
@@ -45,12 +42,10 @@ async function startOrExit(config: Config, log: FastifyBaseLogger): Promise<Serv
 /** On standard output, and never through the logger: a key must not end up where logs are kept. */
 async function greet(
   config: Config,
-  { address, publicUrl, database }: Service,
+  { address, publicUrl, place, database }: Service,
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
-  console.log(
-    `assetd ${version} listens on ${address}, its data in ${config.dataDir}. Read and try the API: ${publicUrl}/docs`,
-  )
+  console.log(`assetd ${version} listens on ${address}, ${place}. Read and try the API: ${publicUrl}/docs`)
   const isNew = (await listApiKeys(database)).length === 0
   if (config.apiKey !== null) {
     const key = env.ASSETD_API_KEY_FILE ? `$(cat ${shellQuoted(env.ASSETD_API_KEY_FILE)})` : '$ASSETD_API_KEY'
@@ -62,7 +57,8 @@ async function greet(
     return
   }
   const { key, keyId, secretHash } = newApiKey()
-  await database.write([
+  const made = await database.write([
+    claimChore(database, 'the first API key', keyId, { nowMs: 0, periodMs: 1 }, 1),
     insertApiKey(database, {
       key_id: keyId,
       secret_hash: secretHash,
@@ -75,6 +71,7 @@ async function greet(
       revoked_at_ms: null,
     }),
   ])
+  if (!made.written) return // another copy that starts just now has made it, and shows it
   console.log(`\nYour first API key; it is shown this once:\n  ${key}`)
   console.log(`\nUpload a first file:\n  ${curlLine(`'x-api-key: ${key}'`, publicUrl)}\n`)
 }
@@ -86,6 +83,13 @@ function curlLine(header: string, publicUrl: string): string {
 
 function shellQuoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`
+}
+
+/** The last lines may still be on their way; a reader that does not read is not waited for. */
+function exitOnceLogged(log: FastifyBaseLogger, status: number): void {
+  const { flush } = log as FastifyBaseLogger & { flush?(done: () => void): void }
+  setTimeout(() => process.exit(status), 1_000)
+  flush?.call(log, () => process.exit(status))
 }
 
 /**
@@ -103,10 +107,10 @@ function endOnSignals(service: Service, log: FastifyBaseLogger): void {
     firstAt = now
     log.info({ signal }, 'shutting down')
     service.stop().then(
-      () => process.exit(0),
+      () => exitOnceLogged(log, 0),
       (err) => {
         log.fatal({ err }, 'the shutdown failed')
-        process.exit(exitCodes.failure)
+        exitOnceLogged(log, exitCodes.failure)
       },
     )
   }

@@ -1,11 +1,11 @@
 /** `assetd tokens create`: mints an access token of the embedded issuer, with the data folder alone. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { Records } from '../adapters/stores.ts'
 import { openTokenIssuer } from '../gate/token-issuer.ts'
-import type { Database } from '../records/database.ts'
 import { parseDuration } from './duration.ts'
 import { addPrincipalOptions, type PrincipalOptions, principalFrom } from './principal-options.ts'
 
-type WithRecords = (work: (database: Database) => Promise<void>) => Promise<void>
+type WithRecords = (work: (records: Records) => Promise<void>) => Promise<void>
 
 const longestSeconds = 30 * 86_400
 
@@ -19,14 +19,14 @@ export function addTokenCommands(program: Command, withRecords: WithRecords): vo
         .default(3_600, '1h'),
     )
     .option('--json', 'print JSON')
-    .action((options) => withRecords((database) => create(database, options)))
+    .action((options) => withRecords((records) => create(records, options)))
 }
 
 async function create(
-  database: Database,
+  { database, clock }: Records,
   options: PrincipalOptions & { expires: number; json?: boolean },
 ): Promise<void> {
-  const issuer = await openTokenIssuer(database)
+  const issuer = await openTokenIssuer(database, clock)
   const token = await issuer.mint(principalFrom(options), options.expires)
   if (!options.json) return console.log(token)
   const { workspace, owner } = options

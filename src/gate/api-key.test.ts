@@ -60,7 +60,7 @@ test('the secret half is not kept: the hash is of it, not it', () => {
   assert.ok(!secretHash.includes(secret.slice(0, 40)))
 })
 
-test('D41: a stored key is found with its principal', async () => {
+test('case 41: a stored key is found with its principal', async () => {
   const { key, keyId } = await addKey({
     workspace: 'w1',
     owner: 'o1',
@@ -72,7 +72,7 @@ test('D41: a stored key is found with its principal', async () => {
   })
 })
 
-test('D41: unknown, mistyped, cut and padded keys are all null', async () => {
+test('case 41: unknown, mistyped, cut and padded keys are all null', async () => {
   const apiKeys = createApiKeys(database, null)
   const { key, keyId } = await addKey()
   const other = newApiKey()
@@ -108,7 +108,7 @@ test('a mistyped key does not cost a question to the database', async () => {
   assert.equal(reads, before + 1)
 })
 
-test('D41: a key stops at the moment it expires, and once it is revoked', async () => {
+test('case 41: a key stops at the moment it expires, and once it is revoked', async () => {
   let now = start
   const apiKeys = createApiKeys(database, null, () => now)
   const { key, keyId } = await addKey({ expires_at_ms: start + 1000 })

@@ -1,6 +1,6 @@
 /** Who asks: an API key, an access token, or both where they agree. */
 import type { IncomingMessage } from 'node:http'
-import { isIPv6 } from 'node:net'
+import { isIPv6, SocketAddress } from 'node:net'
 import { Fault } from '../errors.ts'
 import { countFields } from '../http/framing.ts'
 import type { Caller, Principal, Scope } from '../principal.ts'
@@ -62,13 +62,17 @@ export function createAuthenticate({ apiKeys, bearerTokens, counters }: Authenti
   }
 }
 
-/** @throws {Fault} `forbidden` where the credentials do not carry the scope */
-export function requireScope({ principal }: Caller, scope: Scope): void {
-  if (principal.scopes.has(scope)) return
-  throw new Fault('forbidden', `These credentials do not have the scope ${scope}. Use ones that do.`, {
-    details: { required_scope: scope, scopes: [...principal.scopes] },
-    challenge: `, error="insufficient_scope", scope="${scope}"`,
-  })
+/** @throws {Fault} `forbidden` where the credentials carry none of the scopes, each of which is enough */
+export function requireScope({ principal }: Caller, scopes: readonly Scope[]): void {
+  if (scopes.some((scope) => principal.scopes.has(scope))) return
+  throw new Fault(
+    'forbidden',
+    `These credentials do not have the scope ${scopes.join(' or ')}. Use ones that do.`,
+    {
+      details: { required_scope: scopes[0], scopes: [...principal.scopes] },
+      challenge: `, error="insufficient_scope", scope="${scopes[0]}"`,
+    },
+  )
 }
 
 function agreed(byKey: Caller, byToken: Caller): Caller {
@@ -86,10 +90,15 @@ function invalid(message: string): Fault {
   return new Fault('authentication_failed', message, { challenge: ', error="invalid_token"' })
 }
 
-/** The address that failures count against; of IPv6 the /64, which is what one household or server has. */
-function network(address: string): string {
+/**
+ * The address that failures count against, one for each of its spellings and ports; of IPv6 the /64, which is what
+ * one household or server has.
+ */
+function network(text: string): string {
+  const [bare = ''] = text.split('%') // the zone of an address of this link
+  const address = SocketAddress.parse(isIPv6(bare) ? `[${bare}]` : bare)?.address ?? text
   if (!isIPv6(address)) return address
-  if (address.startsWith('::ffff:')) return address.slice(7)
+  if (address.startsWith('::ffff:') && address.includes('.')) return address.slice('::ffff:'.length)
   const [head = '', tail = ''] = address.split('::')
   const front = head.split(':').filter(Boolean)
   const back = tail.split(':').filter(Boolean)

@@ -38,12 +38,13 @@ const algorithms = [
   'Ed25519',
 ]
 
-export function createBearerTokens(issuers: readonly Issuer[]): BearerTokens {
+/** @param now unix milliseconds */
+export function createBearerTokens(issuers: readonly Issuer[], now: () => number): BearerTokens {
   return {
     async verify(token) {
       const issuer = issuers.find((one) => one.issuer === claimedIssuer(token))
       if (issuer === undefined) throw refused('it is of an issuer that this service does not know')
-      const payload = await verifyWith(issuer, token)
+      const payload = await verifyWith(issuer, token, new Date(now()))
       return { principal: principalOf(payload, issuer), credential: credentialOf(payload, issuer) }
     },
   }
@@ -58,7 +59,7 @@ function claimedIssuer(token: string): unknown {
   }
 }
 
-async function verifyWith(issuer: Issuer, token: string): Promise<JWTPayload> {
+async function verifyWith(issuer: Issuer, token: string, currentDate: Date): Promise<JWTPayload> {
   try {
     const { payload } = await jwtVerify(token, issuer.keys, {
       algorithms,
@@ -67,6 +68,7 @@ async function verifyWith(issuer: Issuer, token: string): Promise<JWTPayload> {
       audience: issuer.audience,
       requiredClaims: ['exp', 'sub'],
       clockTolerance: 5,
+      currentDate,
     })
     return payload
   } catch (error) {
@@ -85,12 +87,17 @@ function reasonOf(error: unknown): string {
 
 function principalOf(payload: JWTPayload, { workspaceClaim }: Issuer): Principal {
   const workspace = workspaceClaim === null ? 'default' : payload[workspaceClaim]
-  if (typeof workspace !== 'string' || workspace === '') {
+  if (typeof workspace !== 'string' || !isName(workspace)) {
     throw refused(`its claim ${workspaceClaim}, which names the workspace, is missing or not a string`)
   }
   const owner = payload.sub
-  if (typeof owner !== 'string' || owner === '') throw refused('its sub is not as required')
+  if (typeof owner !== 'string' || !isName(owner)) throw refused('its sub is not as required')
   return { workspace, owner, scopes: parseScopes(scopeText(payload.scope ?? payload.scp)) }
+}
+
+/** PostgreSQL keeps no text with U+0000: two names must not become one. */
+function isName(text: string): boolean {
+  return text !== '' && !text.includes('\0')
 }
 
 /** `scope` is one string (RFC 9068 section 2.2.3); some issuers send a list, or call it `scp`. */

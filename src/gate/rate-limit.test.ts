@@ -23,7 +23,7 @@ function limiter() {
   }
 }
 
-test('K76: the limit passes, the next is 429 with whole seconds to wait, and then one passes again', async () => {
+test('case 76: the limit passes, the next is 429 with whole seconds to wait, and then one passes again', async () => {
   const { rateLimiter, pass } = limiter()
   for (let times = 0; times < 3; times++) assert.equal((await rateLimiter.take(caller('a'))).fault, null)
   const { fault, headers } = await rateLimiter.take(caller('a'))

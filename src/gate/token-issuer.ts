@@ -1,6 +1,7 @@
 /** The embedded issuer: names and a signing key that are made once and kept with the records. */
-import { randomUUID } from 'node:crypto'
+import { hkdfSync, randomUUID } from 'node:crypto'
 import { createLocalJWKSet, exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from 'jose'
+import type { Clock } from '../clock.ts'
 import type { Principal } from '../principal.ts'
 import type { Database } from '../records/database.ts'
 import { findTokenIssuer, insertTokenIssuer, type TokenIssuerRow } from '../records/token-issuer.ts'
@@ -14,33 +15,35 @@ export interface TokenIssuer {
   trust: Issuer
   /** The public half, as `/.well-known/jwks.json` shows it. */
   jwks: { keys: JWK[] }
+  /** 32 bytes that are kept nowhere else and are the same wherever the same issuer is, another for each purpose. */
+  secretFor(purpose: string): Buffer
   /** A signed access token (RFC 9068) for this principal. */
   mint(principal: Principal, expiresInSeconds: number): Promise<string>
 }
 
 /** Reads the issuer, making it first where there is none yet. */
-export async function openTokenIssuer(database: Database): Promise<TokenIssuer> {
+export async function openTokenIssuer(database: Database, clock: Clock): Promise<TokenIssuer> {
   let row = await findTokenIssuer(database)
   if (row === null) {
-    await database.write([insertTokenIssuer(database, await newIssuer())])
+    await database.write([insertTokenIssuer(database, await newIssuer(clock))])
     row = await findTokenIssuer(database)
   }
   if (row === null) throw new Error('the token issuer was written and is not there')
-  return fromRow(row)
+  return fromRow(row, clock)
 }
 
-async function newIssuer(): Promise<TokenIssuerRow> {
+async function newIssuer(clock: Clock): Promise<TokenIssuerRow> {
   const { privateKey } = await generateKeyPair(algorithm, { extractable: true })
   return {
     issuer: `urn:assetd:${randomUUID()}`,
     audience: 'assetd',
     key_id: randomUUID(),
     private_jwk: JSON.stringify(await exportJWK(privateKey)),
-    created_at_ms: Date.now(),
+    created_at_ms: clock.wallMs(),
   }
 }
 
-async function fromRow(row: TokenIssuerRow): Promise<TokenIssuer> {
+async function fromRow(row: TokenIssuerRow, clock: Clock): Promise<TokenIssuer> {
   const privateJwk = JSON.parse(row.private_jwk) as JWK
   const signingKey = await importJWK(privateJwk, algorithm)
   const { d: _secret, ...publicJwk } = privateJwk
@@ -48,7 +51,11 @@ async function fromRow(row: TokenIssuerRow): Promise<TokenIssuer> {
   return {
     trust: { issuer: row.issuer, audience: row.audience, workspaceClaim, keys: createLocalJWKSet(jwks) },
     jwks,
+    secretFor(purpose) {
+      return Buffer.from(hkdfSync('sha256', String(privateJwk.d), row.issuer, purpose, 32))
+    },
     mint(principal, expiresInSeconds) {
+      const nowSeconds = Math.floor(clock.wallMs() / 1000)
       return new SignJWT({
         [workspaceClaim]: principal.workspace,
         scope: [...principal.scopes].join(' '),
@@ -59,8 +66,8 @@ async function fromRow(row: TokenIssuerRow): Promise<TokenIssuer> {
         .setAudience(row.audience)
         .setSubject(principal.owner)
         .setJti(randomUUID())
-        .setIssuedAt()
-        .setExpirationTime(Math.floor(Date.now() / 1000) + expiresInSeconds)
+        .setIssuedAt(nowSeconds)
+        .setExpirationTime(nowSeconds + expiresInSeconds)
         .sign(signingKey)
     },
   }

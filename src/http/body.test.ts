@@ -76,7 +76,7 @@ test('a body is handed on to its end', async () => {
   assert.deepEqual(seen, { ended: 'whole', bytes: 15 })
 })
 
-test('J81: no byte for the idle time ends it, not a moment earlier', async (context) => {
+test('case 81: no byte for the idle time ends it, not a moment earlier', async (context) => {
   const clock = fakeClock(context)
   const { request } = fakeRequest()
   const seen = reading(request)
@@ -86,7 +86,7 @@ test('J81: no byte for the idle time ends it, not a moment earlier', async (cont
   assert.equal(seen.ended, 'too slow')
 })
 
-test('J81: the idle time begins anew with each byte', async (context) => {
+test('case 81: the idle time begins anew with each byte', async (context) => {
   const clock = fakeClock(context)
   const { stream, request } = fakeRequest()
   const seen = reading(request, { pace: { ...pace, minBytesPerSecond: 0 } })
@@ -100,7 +100,7 @@ test('J81: the idle time begins anew with each byte', async (context) => {
   assert.equal(seen.ended, 'too slow')
 })
 
-test('J81: a trickle below the minimum rate ends it, one above goes on for as long as it takes', async (context) => {
+test('case 81: a trickle below the minimum rate ends it, one above goes on for as long as it takes', async (context) => {
   const clock = fakeClock(context)
   const slow = fakeRequest()
   const steady = fakeRequest()
@@ -122,7 +122,7 @@ test('J81: a trickle below the minimum rate ends it, one above goes on for as lo
   assert.equal(seenSteady.ended, 'whole')
 })
 
-test('J81: bytes of long ago do not pay for a trickle now', async (context) => {
+test('case 81: bytes of long ago do not pay for a trickle now', async (context) => {
   const clock = fakeClock(context)
   const { stream, request } = fakeRequest()
   const seen = reading(request)
@@ -135,7 +135,7 @@ test('J81: bytes of long ago do not pay for a trickle now', async (context) => {
   assert.equal(seen.ended, 'too slow')
 })
 
-test('I80: while we make the client wait nothing is read, and the time is not the client’s', async (context) => {
+test('case 80: while we make the client wait nothing is read, and the time is not the client’s', async (context) => {
   const clock = fakeClock(context)
   const { stream, request } = fakeRequest()
   let goOn = (): void => {}
@@ -161,7 +161,25 @@ test('I80: while we make the client wait nothing is read, and the time is not th
   assert.equal(seen.ended, 'too slow')
 })
 
-test('I80: short waits for us do not count against the client’s rate either', async (context) => {
+test('the end waits for what the last slice has set going, and for its failure', async () => {
+  for (const [settle, expected] of [
+    ['resolve', 'whole'],
+    ['reject', 'Error: disk'],
+  ] as const) {
+    const { stream, request } = fakeRequest()
+    const last = Promise.withResolvers<void>()
+    const seen = reading(request, { onSlice: () => last.promise })
+    stream.push(Buffer.alloc(5))
+    stream.push(null)
+    await streamEvents()
+    assert.equal(seen.ended, 'reading')
+    last[settle](new Error('disk') as never)
+    await streamEvents()
+    assert.equal(String(seen.ended), expected)
+  }
+})
+
+test('case 80: short waits for us do not count against the client’s rate either', async (context) => {
   const clock = fakeClock(context)
   const { stream, request } = fakeRequest()
   let goOn = (): void => {}
@@ -268,7 +286,7 @@ async function until(check: () => boolean): Promise<void> {
 }
 
 for (const how of ['FIN', 'RST'] as const) {
-  test(`A12: a connection that drops (${how}) before the body is whole is ClientLeft`, async (context) => {
+  test(`case 12: a connection that drops (${how}) before the body is whole is ClientLeft`, async (context) => {
     const { client, seen } = await serving(context, () => false)
     if (how === 'FIN') client.destroy()
     else client.resetAndDestroy()
@@ -276,7 +294,7 @@ for (const how of ['FIN', 'RST'] as const) {
     assert.equal(seen()?.ended, 'left')
   })
 
-  test(`A12: one that drops (${how}) after the closing boundary takes nothing back`, async (context) => {
+  test(`case 12: one that drops (${how}) after the closing boundary takes nothing back`, async (context) => {
     const { client, seen } = await serving(context, () => true)
     if (how === 'FIN') client.destroy()
     else client.resetAndDestroy()

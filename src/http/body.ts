@@ -43,6 +43,7 @@ export function failBody(request: IncomingMessage, fault: Fault, behindBody: boo
 export function readBody(request: IncomingMessage, pace: Pace, reader: BodyReader): Promise<void> {
   return new Promise((resolve, reject) => {
     let waitingForUs = false
+    let hasEnded = false
     const guard = watchPace(
       pace,
       (fault) => finish(fault),
@@ -72,6 +73,7 @@ export function readBody(request: IncomingMessage, pace: Pace, reader: BodyReade
         request.pause()
         wait.then(() => {
           waitingForUs = false
+          if (hasEnded) return finish()
           guard.forgive(since)
           endIfBroken()
           request.resume()
@@ -85,8 +87,14 @@ export function readBody(request: IncomingMessage, pace: Pace, reader: BodyReade
       if (end === undefined || waitingForUs || request.readableLength > 0) return
       finish(end.behindBody && reader.isWhole() ? undefined : end.fault)
     }
-    const onEnd = (): void => finish()
-    const onClose = (): void => finish(reader.isWhole() ? undefined : new ClientLeft())
+    // Node tells of the end with the last slice, also while we have asked it to wait.
+    const onEnd = (): void => {
+      hasEnded = true
+      if (!waitingForUs) finish()
+    }
+    const onClose = (): void => {
+      if (!hasEnded) finish(reader.isWhole() ? undefined : new ClientLeft())
+    }
 
     if (request.destroyed && !request.readableEnded) return onClose()
     readers.set(request, endIfBroken)

@@ -48,6 +48,7 @@ const ranges: [range: string, outcome: string, sizeBytes?: number][] = [
   ['bytes=0x1-2', '200'],
   ['bytes=1.5-2', '200'],
   ['bytes=5-2', '200'],
+  ['bytes=9007199254740993-9007199254740992', '200'],
   ['bytes=--1', '200'],
   ['bytes=0-1x', '200'],
   ['items=0-1', '200'],
@@ -65,12 +66,12 @@ const ranges: [range: string, outcome: string, sizeBytes?: number][] = [
 ]
 
 for (const [range, expected, sizeBytes = 1000] of ranges) {
-  test(`L86: Range ${range.slice(0, 40)} of ${sizeBytes} bytes is ${expected}`, () => {
+  test(`case 86: Range ${range.slice(0, 40)} of ${sizeBytes} bytes is ${expected}`, () => {
     assert.equal(outcome({ range }, { sizeBytes }), expected)
   })
 }
 
-test('L86: any range is within the file, or not satisfiable, or none', () => {
+test('case 86: any range is within the file, or not satisfiable, or none', () => {
   const anyRange = fc
     .tuple(fc.option(fc.nat()), fc.option(fc.nat()))
     .map(([a, b]) => `bytes=${a ?? ''}-${b ?? ''}`)
@@ -143,7 +144,7 @@ const conditions: [headers: IncomingHttpHeaders, outcome: string][] = [
 ]
 
 for (const [headers, expected] of conditions) {
-  test(`L87: ${JSON.stringify(headers)} is ${expected}`, () => {
+  test(`case 87: ${JSON.stringify(headers)} is ${expected}`, () => {
     assert.equal(outcome(headers), expected)
   })
 }
@@ -164,19 +165,19 @@ const badDates = [
 ]
 
 for (const date of badDates) {
-  test(`L87: ${JSON.stringify(date)} is no date, and counts as absent`, () => {
+  test(`case 87: ${JSON.stringify(date)} is no date, and counts as absent`, () => {
     assert.equal(outcome({ 'if-modified-since': date }), '200')
     assert.equal(outcome({ 'if-unmodified-since': date }), '200')
     assert.equal(outcome({ range: 'bytes=0-0', 'if-range': date }), '200')
   })
 }
 
-test('L87: a day that the month does not have is no date', () => {
+test('case 87: a day that the month does not have is no date', () => {
   // As a date it would be 3 March 2025, after the file.
   assert.equal(outcome({ 'if-modified-since': 'Mon, 31 Feb 2025 10:00:00 GMT' }), '200')
 })
 
-test('L87: the two obsolete forms of a date are read too (RFC 9110 section 5.6.7: a recipient MUST accept all three)', () => {
+test('case 87: the two obsolete forms of a date are read too (RFC 9110 section 5.6.7: a recipient MUST accept all three)', () => {
   for (const date of ['Wednesday, 15-Jan-25 12:30:45 GMT', 'Wed Jan 15 12:30:45 2025'])
     assert.equal(outcome({ 'if-modified-since': date }), '304', date)
   for (const date of ['Wednesday, 15-Jan-25 12:30:44 GMT', 'Wed Jan  1 12:30:44 2025'])

@@ -51,7 +51,8 @@ function selectRange(header: string, sizeBytes: number): Selection {
   }
   const start = Number(first)
   const end = last === '' ? Number.POSITIVE_INFINITY : Number(last)
-  if (end < start) return { status: 200 } // section 14.1.1: an invalid range, so none
+  // Section 14.1.1: an invalid range, so none. Above 2^53 a Number no longer tells which is the larger.
+  if (last !== '' && BigInt(last) < BigInt(first)) return { status: 200 }
   if (start >= sizeBytes) return { status: 416 }
   return { status: 206, start, end: Math.min(end, sizeBytes - 1) }
 }

@@ -17,8 +17,9 @@ import type { Caller } from '../principal.ts'
 import { type Exchange, logExchange, newExchange } from './exchange.ts'
 import { checkFraming } from './framing.ts'
 import { hasUnreadBody, type Linger } from './linger.ts'
+import { closeAfterAnswer, isLast } from './pipeline.ts'
 import { type Problem, toFault, toProblem } from './problem.ts'
-import { closeAfterAnswer, expectationOf, type Handler, type HttpServer, isClosing } from './server.ts'
+import { expectationOf, type Handler, type HttpServer } from './server.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -27,7 +28,7 @@ declare module 'fastify' {
 }
 
 export type Route = {
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   path: string
   /** The gates, in their order; gives the caller, or null where the route is public. */
   admit(request: FastifyRequest, reply: FastifyReply): Promise<Caller | null>
@@ -92,11 +93,13 @@ export async function openEdge(options: EdgeOptions): Promise<Edge> {
   app.addHook('onRequest', async (request, reply) => {
     begin(options, request, reply, active)
     checkFraming(request.raw, expectationOf(request.raw))
+    // `/v3/assets/` is none of `/v3/assets/:asset_id`.
+    if (Object.values(request.params as object).includes('')) throw nothingHere()
   })
   app.addHook('onSend', async (request, reply, payload) => beHeard(options, request, reply, payload))
   app.setErrorHandler((error, request, reply) => fail(options, error, request, reply))
   app.setNotFoundHandler(async () => {
-    throw new Fault('resource_not_found', 'There is nothing at this address. See /docs for what there is.')
+    throw nothingHere()
   })
   addRoutes(app, options, active)
   await app.ready()
@@ -140,6 +143,10 @@ function addRoutes(app: FastifyInstance, { routes, cors }: EdgeOptions, active: 
       },
     })
   }
+}
+
+function nothingHere(): Fault {
+  return new Fault('resource_not_found', 'There is nothing at this address. See /docs for what there is.')
 }
 
 function methodsOf(route: Route): string[] {
@@ -191,10 +198,12 @@ function beHeard(
   reply: FastifyReply,
   payload: unknown,
 ): unknown {
-  if (options.isDraining() || isClosing(request.raw)) reply.header('connection', 'close')
-  if (!hasUnreadBody(request.raw)) return payload
-  closeAfterAnswer(request.raw)
-  reply.header('connection', 'close')
+  const isUnread = hasUnreadBody(request.raw)
+  if (isUnread || options.isDraining() || isLast(request.raw)) {
+    closeAfterAnswer(request.raw.socket)
+    reply.header('connection', 'close')
+  }
+  if (!isUnread) return payload
   const bodiless = request.method === 'HEAD' || reply.statusCode === 204 || reply.statusCode === 304
   if (payload instanceof Readable || bodiless) {
     // A file, or headers alone: what the client still sends is dropped for as long as the answer takes.

@@ -51,7 +51,10 @@ export function checkFraming(request: IncomingMessage, expectation: Expectation)
     }
   }
   if (!isOriginForm(request.url ?? '')) {
-    throw new HttpFault(400, 'The request target must be a path that begins with a slash.')
+    throw new HttpFault(
+      400,
+      'The request target must be a path that begins with a slash, without a fragment.',
+    )
   }
   const coding = request.headers['transfer-encoding']
   if (coding !== undefined && !/(^|,)[ \t]*chunked[ \t]*$/i.test(coding)) {
@@ -84,5 +87,5 @@ export function countFields(rawHeaders: readonly string[]): Record<string, numbe
 }
 
 function isOriginForm(target: string): boolean {
-  return target.startsWith('/')
+  return target.startsWith('/') && !target.includes('#')
 }

@@ -63,7 +63,7 @@ function lingering(context: TestContext) {
   return { linger, seen, ...fake, pass, running }
 }
 
-test('A10: the limits are those of the ruling', () => {
+test('case 10: the limits are those of the ruling', () => {
   assert.deepEqual(lingerLimits, {
     maxConnections: 64,
     maxBytes: 134_217_728,
@@ -72,7 +72,7 @@ test('A10: the limits are those of the ruling', () => {
   })
 })
 
-test('A10: the answer is whole at once, and ends when the body has been read', async (context) => {
+test('case 10: the answer is whole at once, and ends when the body has been read', async (context) => {
   const { seen, stream, linger } = lingering(context)
   await streamEvents()
   assert.deepEqual(seen, { text: 'no', ended: false })
@@ -86,7 +86,7 @@ test('A10: the answer is whole at once, and ends when the body has been read', a
   assert.equal(linger.connections, 0)
 })
 
-test('A10: more bytes than the limit end it', async (context) => {
+test('case 10: more bytes than the limit end it', async (context) => {
   const { seen, stream, linger } = lingering(context)
   stream.push(Buffer.alloc(1_000))
   await streamEvents()
@@ -97,7 +97,7 @@ test('A10: more bytes than the limit end it', async (context) => {
   assert.equal(linger.connections, 0)
 })
 
-test('A10: so does a client that sends nothing', async (context) => {
+test('case 10: so does a client that sends nothing', async (context) => {
   const { seen, stream, pass } = lingering(context)
   pass(4_999)
   await streamEvents()
@@ -112,7 +112,7 @@ test('A10: so does a client that sends nothing', async (context) => {
   assert.equal(seen.ended, true)
 })
 
-test('A10: so does one that trickles, after the total time', async (context) => {
+test('case 10: so does one that trickles, after the total time', async (context) => {
   const { seen, stream, pass } = lingering(context)
   for (let second = 1; second < 30; second++) {
     pass(1_000)
@@ -126,7 +126,7 @@ test('A10: so does one that trickles, after the total time', async (context) => 
 })
 
 for (const how of ['close', 'end of sending', 'error'] as const) {
-  test(`A10: so does the client’s ${how}`, async (context) => {
+  test(`case 10: so does the client’s ${how}`, async (context) => {
     const { seen, stream, socket, linger } = lingering(context)
     if (how === 'close') stream.destroy()
     else if (how === 'error') stream.destroy(new Error('reset'))
@@ -137,7 +137,7 @@ for (const how of ['close', 'end of sending', 'error'] as const) {
   })
 }
 
-test('A10: at most so many linger at once; one more gets its answer and no time', async () => {
+test('case 10: at most so many linger at once; one more gets its answer and no time', async () => {
   const linger = createLinger(limits)
   const held = [fakeRequest(), fakeRequest()]
   for (const { request } of held) heard(linger.answer(request, Buffer.from('no')))
@@ -158,7 +158,7 @@ test('A10: at most so many linger at once; one more gets its answer and no time'
   assert.equal(linger.connections, 0)
 })
 
-test('A10: a place is given back once, whatever happens together', async (context) => {
+test('case 10: a place is given back once, whatever happens together', async (context) => {
   const { stream, socket, linger, pass, running } = lingering(context)
   socket.emit('end')
   stream.push(null)
@@ -182,7 +182,7 @@ test('a body that is read or gone already does not linger', async () => {
   assert.equal(linger.connections, 0)
 })
 
-test('A10: a client that sends all of its body before it listens hears the refusal', async (context) => {
+test('case 10: a client that sends all of its body before it listens hears the refusal', async (context) => {
   const linger = createLinger()
   const server = createServer((request, response) => {
     response.writeHead(400, { connection: 'close', 'content-length': 2 })

@@ -32,14 +32,16 @@ export function toProblem(fault: Fault, docsUrl: string): Problem {
   if (fault.retryAfterSeconds !== undefined) headers['retry-after'] = String(fault.retryAfterSeconds)
   if (fault.challenge !== undefined) headers['www-authenticate'] = `Bearer realm="assetd"${fault.challenge}`
   if (Array.isArray(fault.details?.allowed_methods)) headers.allow = fault.details.allowed_methods.join(', ')
-  const error = {
-    code: fault.code,
-    message: fault.message,
-    param: fault.param,
-    doc_url: `${docsUrl}#${fault.code}`,
-    ...(fault.details === undefined ? {} : { details: fault.details }),
-  }
-  return { status, headers, body: JSON.stringify({ error }) }
+  return { status, headers, body: JSON.stringify({ error: errorBody(fault, docsUrl) }) }
+}
+
+/** What the envelope holds; an item that failed within a larger answer has it without the envelope. */
+export function errorBody(
+  { code, message, param, details }: Pick<Fault, 'code' | 'message' | 'param' | 'details'>,
+  docsUrl: string,
+) {
+  const doc_url = `${docsUrl}#${code}`
+  return { code, message, param, doc_url, ...(details === undefined ? {} : { details }) }
 }
 
 /** Whatever was thrown, as a fault that may be shown. What we did not foresee tells nothing of the inside. */

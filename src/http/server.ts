@@ -7,7 +7,9 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Fault } from '../errors.ts'
 import { failBody } from './body.ts'
+import { createCrowd } from './crowd.ts'
 import { type Expectation, HttpFault } from './framing.ts'
+import { boundRequests, closeAfterAnswer, inTurn, isAnswering, isCut, newestOn } from './pipeline.ts'
 import { toProblem } from './problem.ts'
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => unknown
@@ -18,6 +20,9 @@ export type ServerOptions = {
   docsUrl(): string
   /** One line for a request that never reached a route. */
   onRefused(refused: { requestId: string; fault: Fault; status: number; address: string | undefined }): void
+  maxConnections: number
+  /** There were more; see `Crowd`. */
+  onFull(closed: number): void
 }
 
 export interface HttpServer {
@@ -31,19 +36,6 @@ const expectations = new WeakMap<IncomingMessage, Expectation>()
 /** What the client waits for before it sends its body. */
 export function expectationOf(request: IncomingMessage): Expectation {
   return expectations.get(request) ?? 'none'
-}
-
-/** Connections that were told `Connection: close`: nothing more that comes on them is carried out. */
-const closing = new WeakSet<Socket>()
-
-/** No request after the current one is carried out on this connection (RFC 9112 section 9.6). */
-export function closeAfterAnswer(request: IncomingMessage): void {
-  closing.add(request.socket)
-}
-
-/** True where the answer must say `Connection: close`: nothing after it is carried out. */
-export function isClosing(request: IncomingMessage): boolean {
-  return closing.has(request.socket) || request.socket.readableEnded
 }
 
 export function createHttpServer(options: ServerOptions): HttpServer {
@@ -62,23 +54,26 @@ export function createHttpServer(options: ServerOptions): HttpServer {
   // A client may close its sending side once its request is whole and still read the answer.
   Object.assign(server, { httpAllowHalfOpen: true })
 
+  const crowd = createCrowd(options)
+  server.on('connection', (socket: Socket) => {
+    crowd.enter(socket)
+    boundRequests(socket)
+  })
+
   const accept = (expectation: Expectation) => (request: IncomingMessage, response: ServerResponse) => {
     expectations.set(request, expectation)
-    const before = track(request, response)
-    // One at a time: a pipelined request waits for the answer before it. All at once, one segment of 64 KB could
-    // open hundreds of files.
-    const start = (): void => {
-      // The answer before this one said that it is the last: Node closes the connection behind it.
-      if (!closing.has(request.socket) && !request.socket.destroyed) handle(request, response)
-    }
-    if (before === undefined) start()
-    else before.once('close', start)
+    const { socket } = request
+    inTurn(request, response, () => handle(request, response))
+    crowd.busy(socket)
+    response.once('close', () => {
+      if (!isAnswering(socket)) crowd.idle(socket)
+    })
   }
   server.on('request', accept('none'))
   server.on('checkContinue', accept('continue'))
   server.on('checkExpectation', accept('unknown'))
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
-    if (answering.has(socket as Socket)) {
+    if (isAnswering(socket as Socket)) {
       // Node has let go of the connection: what is under way could not be answered in its turn.
       socket.on('error', () => {})
       return void socket.destroy()
@@ -100,36 +95,23 @@ export function createHttpServer(options: ServerOptions): HttpServer {
   }
 }
 
-/** The newest request on a connection, until it is answered: the one that the parser's faults are about. */
-const answering = new WeakMap<Socket, { request: IncomingMessage; response: ServerResponse }>()
-
 /** The client closed its side, or its trailers have a length: neither changes a body that was whole before. */
 const behindBody = new Set(['HPE_INVALID_EOF_STATE', 'HPE_INVALID_CONTENT_LENGTH'])
 
 /** Connections whose bytes are no longer HTTP. */
 const failed = new WeakSet<Socket>()
 
-/** @returns the answer that is still to be given before this one, if there is one */
-function track(request: IncomingMessage, response: ServerResponse): ServerResponse | undefined {
-  const { socket } = request
-  const before = answering.get(socket)?.response
-  answering.set(socket, { request, response })
-  response.once('close', () => {
-    if (answering.get(socket)?.response === response) answering.delete(socket)
-  })
-  return before
-}
-
 function onClientError(options: ServerOptions, error: NodeJS.ErrnoException, socket: Socket): void {
-  closing.add(socket)
   if (error.code === 'ECONNRESET') return void socket.destroy()
+  if (isCut(socket)) return // what comes is read and dropped, so that the answers are heard
+  closeAfterAnswer(socket)
   // Whatever comes behind the fault is one again: it is read and dropped, so that the answer is heard.
   if (failed.has(socket)) return
   if (!socket.writable) return void socket.destroy()
   failed.add(socket)
   const fault = parserFault(error)
-  const current = answering.get(socket)
-  if (current !== undefined) {
+  const current = newestOn(socket)
+  if (current !== null) {
     // The fault is in the body of the request under way, or behind it: it gets its answer, then the connection ends.
     const { request, response } = current
     if (response.headersSent) response.once('finish', () => socket.destroySoon())

@@ -2,11 +2,12 @@
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { JWK } from 'jose'
 import { codes, reasons } from '../error-catalog.ts'
 import { Fault } from '../errors.ts'
-import { openApiDocument } from '../openapi.ts'
+import { openApiDocument } from '../openapi/document.ts'
 
 export type DocsOptions = { publicUrl: () => string; version: string; jwks: { keys: JWK[] } }
 
@@ -14,9 +15,9 @@ const contentSecurityPolicy =
   "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 
 /** The files of swagger-ui-dist that the page needs, and our own three lines that start it. */
-const vendorFiles = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png']
-const startScript =
-  "window.ui = SwaggerUIBundle({ url: 'openapi.json', dom_id: '#docs', deepLinking: true, persistAuthorization: false })"
+export const vendorFiles: readonly string[] = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png']
+const startScript = (documentUrl: string): string =>
+  `window.ui = SwaggerUIBundle({ url: ${JSON.stringify(documentUrl)}, dom_id: '#docs', deepLinking: true, persistAuthorization: false })`
 
 const contentTypes: Record<string, string> = {
   css: 'text/css; charset=utf-8',
@@ -24,15 +25,26 @@ const contentTypes: Record<string, string> = {
   png: 'image/png',
 }
 
+/**
+ * The package has its own copy of those files (scripts/build.ts).
+ * @returns null where there are none: the repository, installed without what developers need
+ */
+function findVendorDir(): string | null {
+  if (!import.meta.url.endsWith('.ts')) {
+    return fileURLToPath(new URL('../../vendor/swagger-ui', import.meta.url))
+  }
+  try {
+    return dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
+  } catch {
+    return null
+  }
+}
+
 export function createDocsRoutes({ publicUrl, version, jwks }: DocsOptions) {
-  const vendorDir = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
+  const vendorDir = findVendorDir()
   const prefix = (): string => new URL(publicUrl()).pathname.replace(/\/$/, '')
 
   return {
-    async home(_request: FastifyRequest, reply: FastifyReply) {
-      return reply.header('cache-control', 'no-store').redirect(`${prefix()}/docs`, 302)
-    },
-
     async openapi(_request: FastifyRequest, reply: FastifyReply) {
       return reply.header('cache-control', 'no-cache').send(openApiDocument(publicUrl(), version))
     },
@@ -42,6 +54,12 @@ export function createDocsRoutes({ publicUrl, version, jwks }: DocsOptions) {
     },
 
     async docs(_request: FastifyRequest, reply: FastifyReply) {
+      if (vendorDir === null) {
+        const why =
+          'The page to read and try the API is not installed: npm ci, without --omit=dev, brings it.'
+        const where = `<a href="${prefix()}/openapi.json">The OpenAPI document</a> is there all the same.`
+        return html(reply, prefix(), 'assetd API', '', `<p>${why} ${where}</p>`)
+      }
       return html(
         reply,
         prefix(),
@@ -63,9 +81,9 @@ export function createDocsRoutes({ publicUrl, version, jwks }: DocsOptions) {
       reply
         .headers({ 'cache-control': 'public, max-age=3600', 'x-content-type-options': 'nosniff' })
         .type(type)
-      if (file === 'start.js')
-        return reply.send(startScript.replace("'openapi.json'", `'${prefix()}/openapi.json'`))
-      if (vendorFiles.includes(file)) return reply.send(await readFile(join(vendorDir, file)))
+      if (file === 'start.js') return reply.send(startScript(`${prefix()}/openapi.json`))
+      if (vendorDir !== null && vendorFiles.includes(file))
+        return reply.send(await readFile(join(vendorDir, file)))
       throw new Fault('resource_not_found', 'There is no such page. See /docs.')
     },
   }

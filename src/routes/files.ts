@@ -1,15 +1,25 @@
 /** `GET /files/<asset_id>.<ext>`: the public URL of an asset, made so that a browser cannot be turned against us. */
 import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { mediaTypes, publicFileName } from '../asset.ts'
+import { assetTypes, publicFileName } from '../asset.ts'
 import type { Blobs } from '../assets/blobs.ts'
+import type { Clock } from '../clock.ts'
 import { Fault } from '../errors.ts'
 import { select } from '../http/conditions.ts'
 import { HttpFault } from '../http/framing.ts'
 import { findPublicFile, type PublicFile } from '../records/assets.ts'
 import type { Database } from '../records/database.ts'
 
-export type FileRoutesOptions = { database: Database; blobs: Blobs }
+export type FileRoutesOptions = {
+  database: Database
+  blobs: Blobs
+  clock: Pick<Clock, 'wallMs'>
+  /** A GET is sent on to the store itself, which has to be one that can be. */
+  redirects: boolean
+}
+
+/** Long enough to look at a film in pieces, short enough to be of no use to who finds it in a log. */
+const redirectSeconds = 900
 
 /**
  * Node closes a connection once its system has taken nothing more of the answer for this long, or for twice as long.
@@ -37,7 +47,7 @@ const policies = {
   document: "default-src 'none'; sandbox",
 } as const
 
-export function createFileRoute({ database, blobs }: FileRoutesOptions) {
+export function createFileRoute({ database, blobs, clock, redirects }: FileRoutesOptions) {
   return async function file(request: FastifyRequest, reply: FastifyReply) {
     reply.headers(safety)
     const name = (request.params as { name: string }).name
@@ -45,6 +55,10 @@ export function createFileRoute({ database, blobs }: FileRoutesOptions) {
     const found = /^asset_[0-9a-z]+$/.test(assetId) ? await findPublicFile(database, assetId) : null
     if (found === null || publicFileName(assetId, found.media_type) !== name) throw notFound()
     request.exchange.assetId = assetId
+    // Nor is anybody told that what they have of it is good.
+    if (found.damaged_at_ms !== null) throw new Error(`the blob ${found.blob_key} is marked as damaged`)
+
+    if (redirects && request.method === 'GET') return sendOn(reply, name, found)
 
     const etag = `"${found.sha256}"`
     const about = { etag, lastModifiedMs: found.completed_at_ms, sizeBytes: found.size_bytes }
@@ -59,7 +73,8 @@ export function createFileRoute({ database, blobs }: FileRoutesOptions) {
     if (selection.status === 304) return reply.code(304).headers(headers).send()
     const [start, end] =
       selection.status === 206 ? [selection.start, selection.end] : [0, found.size_bytes - 1]
-    const bytes = request.method === 'HEAD' ? undefined : await openBytes(found, start, end)
+    const opened = await openBytes(assetId, found, start, end)
+    const bytes = request.method === 'HEAD' ? void opened.destroy() : opened
     if (bytes !== undefined) {
       request.exchange.bytes = end - start + 1
       reply.raw.setTimeout(unreadMs)
@@ -67,13 +82,36 @@ export function createFileRoute({ database, blobs }: FileRoutesOptions) {
     // Only now: an error that comes before must not look like the file.
     reply.code(selection.status).headers({ ...headers, 'content-length': end - start + 1 })
     if (selection.status === 206) reply.header('content-range', `bytes ${start}-${end}/${found.size_bytes}`)
+    bytes?.once('error', () => {
+      if (!reply.raw.headersSent) takeHeadersBack(reply, Object.keys(headers))
+    })
     return reply.send(bytes)
   }
 
-  async function openBytes(found: PublicFile, start: number, end: number): Promise<Readable> {
+  /** S3 lets a URL force these three alone: no sandbox, no nosniff, so nothing of it is shown by itself. */
+  async function sendOn(reply: FastifyReply, name: string, found: PublicFile) {
+    if (blobs.presign === undefined) throw new Error('this store has no addresses to send a reader on to')
+    const url = await blobs.presign.get(found.blob_key, {
+      contentType: assetTypes[found.media_type].mimeType,
+      contentDisposition: `attachment; filename="${name}"`,
+      cacheControl,
+      signedAtMs: clock.wallMs(),
+      expiresSeconds: redirectSeconds,
+    })
+    return reply.code(302).headers({ location: url, 'cache-control': 'no-store' }).send()
+  }
+
+  async function openBytes(
+    assetId: string,
+    found: PublicFile,
+    start: number,
+    end: number,
+  ): Promise<Readable> {
     const blob = await blobs.open(found.blob_key)
     if (blob === null || blob.sizeBytes !== found.size_bytes) {
       await blob?.close()
+      // Case 58: deleted since we asked, and told so like whoever asks now.
+      if ((await findPublicFile(database, assetId)) === null) throw notFound()
       throw new Error(`the blob ${found.blob_key} is missing or not of the size that was recorded`)
     }
     return blob.stream(start, end)
@@ -81,7 +119,7 @@ export function createFileRoute({ database, blobs }: FileRoutesOptions) {
 }
 
 function fileHeaders(name: string, found: PublicFile, etag: string): Record<string, string> {
-  const { mimeType, kind } = mediaTypes[found.media_type]
+  const { mimeType, kind } = assetTypes[found.media_type]
   return {
     'content-type': mimeType,
     'content-disposition': `${kind === 'document' ? 'attachment' : 'inline'}; filename="${name}"`,
@@ -91,6 +129,12 @@ function fileHeaders(name: string, found: PublicFile, etag: string): Record<stri
     'accept-ranges': 'bytes',
     'content-security-policy': policies[kind],
   }
+}
+
+/** The first read failed: the error that is sent in place of the file must not look like it either. */
+function takeHeadersBack(reply: FastifyReply, ofFile: readonly string[]): void {
+  for (const name of [...ofFile, 'content-length', 'content-range']) reply.removeHeader(name)
+  reply.headers(safety)
 }
 
 function notFound(): Fault {

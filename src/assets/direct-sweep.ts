@@ -1,0 +1,93 @@
+/** Takes back what direct uploads leave behind: holders that died, and uploads that were never completed. */
+import { randomName } from '../asset.ts'
+import { earliestMs } from '../clock.ts'
+import { deleteOldBatches } from '../records/batches.ts'
+import type { Step } from '../records/database.ts'
+import {
+  deleteLongSettled,
+  endWithoutBytes,
+  findDirectUpload,
+  findHeldBy,
+  type Holder,
+  inheritAbandoned,
+  inheritExpired,
+  inheritLapsed,
+  inheritOpen,
+} from '../records/direct-uploads.ts'
+import { busy, type DirectDoor, endHold } from './direct-uploads.ts'
+import { assetNotFound } from './library.ts'
+
+/** Few enough for one transaction and for a moment of memory: a client may announce very many. */
+const sweptAtOnce = 500
+
+const dayMs = 24 * 60 * 60 * 1000
+/** A batch can be read this long after it was made. */
+const keepBatchesMs = 30 * dayMs
+
+/** Only for who holds the lock of the data folder: then every other run of the service is over. */
+export async function sweepAbandonedDirectUploads(door: DirectDoor): Promise<void> {
+  await takeOver(door, (heir) => inheritAbandoned(door.database, heir))
+}
+
+/** What a holder left alone, what has expired, and what was kept long enough. */
+export async function sweepDirectUploads(door: DirectDoor): Promise<void> {
+  const { database, clock } = door
+  for (let taken = sweptAtOnce; taken === sweptAtOnce; )
+    taken = await takeOver(door, (heir) => inheritLapsed(database, heir, clock.steadyMs(), sweptAtOnce))
+  for (let ended = sweptAtOnce; ended === sweptAtOnce; ) {
+    const token = randomName()
+    await database.write([inheritExpired(database, heirOf(door, token), clock.wallMs(), sweptAtOnce)])
+    ended = await endUnfinished(
+      door,
+      token,
+      'The bytes of this upload did not come in time, or it was not completed.',
+    )
+  }
+  const notAfterMs = earliestMs(clock) - dayMs
+  await database.write([
+    deleteLongSettled(database, notAfterMs),
+    ...deleteOldBatches(database, earliestMs(clock) - keepBatchesMs),
+  ])
+}
+
+/**
+ * Ends an upload that was announced and not completed.
+ * @throws {Fault} `asset_not_found` where the workspace has none such, `conflict` where somebody works on it just now
+ */
+export async function cancel(door: DirectDoor, workspace: string, assetId: string): Promise<void> {
+  const token = randomName()
+  const taken = await door.database.write([
+    inheritOpen(door.database, workspace, assetId, heirOf(door, token)),
+  ])
+  if (!taken.written) {
+    const upload = await findDirectUpload(door.database, assetId)
+    const isOpen = upload?.state === 'pending_upload' || upload?.state === 'processing'
+    throw isOpen && upload.workspace === workspace ? busy() : assetNotFound()
+  }
+  await endUnfinished(door, token, 'This upload was cancelled.')
+}
+
+function heirOf({ leases }: DirectDoor, token: string): Holder {
+  return { token, serviceId: leases.serviceId, leaseExpiresAtMs: leases.untilMs() }
+}
+
+/** @returns how many there were */
+async function takeOver(door: DirectDoor, inherit: (heir: Holder) => Step): Promise<number> {
+  const token = randomName()
+  await door.database.write([inherit(heirOf(door, token))])
+  return endHold(door, token)
+}
+
+/** The bytes go before the row. @returns how many there were */
+async function endUnfinished(door: DirectDoor, token: string, message: string): Promise<number> {
+  const { database, blobs, clock } = door
+  const failure = {
+    error: JSON.stringify({ code: 'asset_not_found', message, param: null }),
+    atMs: clock.wallMs(),
+  }
+  const rows = await findHeldBy(database, token)
+  for (const { scratch_blob_key } of rows) if (scratch_blob_key !== null) await blobs.remove(scratch_blob_key)
+  await database.write(rows.map((row) => endWithoutBytes(database, row, token, failure)))
+  await endHold(door, token)
+  return rows.length
+}

@@ -1,0 +1,151 @@
+/**
+ * The door for large files: an asset is announced, its bytes are put to a signed URL, and `complete` verifies them and
+ * makes the asset public.
+ *
+ *   pending_upload (bytes may come, and others in their place) → processing (sealed, and looked at) → completed, or
+ *   failed, which is final.
+ *
+ * One at a time works on a row, under a token with a lease. Whoever ends, ends by `endHold`: first the bytes that do
+ * not count go, then the name that the row has for them.
+ */
+import { createHash } from 'node:crypto'
+import { type AssetType, randomName } from '../asset.ts'
+import type { Clock } from '../clock.ts'
+import { Fault } from '../errors.ts'
+import type { FileReceiver } from '../intake/receive-file.ts'
+import type { Database } from '../records/database.ts'
+import {
+  claimForBytes,
+  type DirectUpload,
+  findHeldBy,
+  keepBytes,
+  letGo,
+  renewHold,
+} from '../records/direct-uploads.ts'
+import type { KeptAnswer } from '../records/idempotency-keys.ts'
+import type { Admission } from './admission.ts'
+import type { Blobs } from './blobs.ts'
+import type { KeyClaims } from './key-claims.ts'
+import type { Leases } from './leases.ts'
+import type { PutTarget } from './put-target.ts'
+import type { Reservations } from './reservations.ts'
+import { checksumMismatch, sizeMismatch } from './verification.ts'
+
+export type DirectDoor = {
+  database: Database
+  blobs: Blobs
+  clock: Clock
+  leases: Leases
+  claims: KeyClaims
+  reservations: Reservations
+  admission: Admission
+  limits: { maxFileBytes: number; allowedTypes: ReadonlySet<AssetType> }
+  expirySeconds: number
+  /** Below which files are public; without a trailing slash. */
+  filesUrl: () => string
+  target: PutTarget
+  onTrouble(message: string, error: unknown): void
+}
+
+/** A request that is carried out once under its key, and replayed. */
+export type Once = { replayed: boolean; answer: KeptAnswer }
+
+export type PutBody = { read(receiver: Pick<FileReceiver, 'write' | 'closed'>): Promise<void> }
+
+/**
+ * Takes in the bytes of an upload that was announced, in place of those that came before.
+ * @throws {Fault} `conflict` where it is sealed or others are coming, `invalid_parameter` where they are not as declared,
+ *   `service_unavailable`; then those before them still count
+ * @throws {ClientLeft} likewise
+ */
+export async function takeBytes(door: DirectDoor, announced: DirectUpload, body: PutBody): Promise<void> {
+  const { database, blobs, leases } = door
+  if (announced.state !== 'pending_upload') throw sealed()
+  const leave = await door.admission.enter(announced.size_bytes)
+  const [token, scratch] = [randomName(), randomName()]
+  const holder = { token, serviceId: leases.serviceId, leaseExpiresAtMs: leases.untilMs() }
+  const drop = leases.hold((untilMs) => [renewHold(database, announced.asset_id, token, untilMs)])
+  const writer = blobs.create(scratch)
+  /** From then on the bytes may count, whatever we were told: the row says which of them are the scratch. */
+  let isKeepTried = false
+  try {
+    const claimed = await database.write([claimForBytes(database, announced.asset_id, holder, scratch)])
+    if (!claimed.written) throw busy()
+    await receiveExactly(announced, body, (slice) => writer.write(slice))
+    await writer.store()
+    isKeepTried = true
+    const kept = await database.write([keepBytes(database, announced.asset_id, token)])
+    if (!kept.written) throw busy()
+  } catch (error) {
+    if (!isKeepTried) await writer.discard().catch(() => {}) // what is left is the scratch of the row
+    throw error
+  } finally {
+    await endHold(door, token)
+    drop()
+    leave()
+  }
+}
+
+async function receiveExactly(
+  announced: DirectUpload,
+  body: PutBody,
+  write: (slice: Buffer) => Promise<void> | undefined,
+): Promise<void> {
+  // Every byte is hashed again from the store when it is completed: here only to refuse what can be refused here.
+  const hash = announced.sha256 === null ? null : createHash('sha256')
+  let bytes = 0
+  await body.read({
+    write(slice) {
+      bytes += slice.length
+      if (bytes > announced.size_bytes) throw sizeMismatch({ sizeBytes: announced.size_bytes }, bytes)
+      hash?.update(slice)
+      return write(slice)
+    },
+    get closed() {
+      return bytes === announced.size_bytes
+    },
+  })
+  if (bytes < announced.size_bytes) throw sizeMismatch({ sizeBytes: announced.size_bytes }, bytes)
+  const sha256 = hash?.digest('hex')
+  if (announced.sha256 !== null && sha256 !== undefined && sha256 !== announced.sha256) {
+    throw checksumMismatch(announced.sha256, sha256)
+  }
+}
+
+/**
+ * Removes what the holder of a token is to remove, and lets go of its rows. Never throws: what fails is tried again.
+ * @returns how many there were
+ */
+export async function endHold(
+  door: Pick<DirectDoor, 'database' | 'blobs' | 'leases' | 'onTrouble'>,
+  token: string,
+): Promise<number> {
+  const { database, blobs } = door
+  let count = 0
+  const end = async (): Promise<void> => {
+    const rows = await findHeldBy(database, token)
+    count = Math.max(count, rows.length)
+    for (const row of rows) {
+      if (row.scratch_blob_key !== null) await blobs.remove(row.scratch_blob_key)
+      await database.write([letGo(database, row.asset_id, token)])
+    }
+  }
+  await end().catch((error) => {
+    door.onTrouble('what a direct upload leaves could not be removed yet', error)
+    door.leases.tryAgain(end)
+  })
+  return count
+}
+
+function sealed(): Fault {
+  return new Fault(
+    'conflict',
+    'The bytes of this upload can no longer be replaced: it was completed, or has failed. Ask for a new direct upload.',
+  )
+}
+
+export function busy(): Fault {
+  return new Fault('conflict', 'Another request works on this upload just now. Retry shortly.', {
+    retryAfterSeconds: 1,
+  })
+}
