@@ -18,6 +18,7 @@ import {
   uploadRequest,
 } from './raw-http.ts'
 import { contentsOf, eventually, type RunningService, startService, upload } from './service.ts'
+import { takenBackWithinMs } from './stores.ts'
 
 let service: RunningService
 const png = samples.png()
@@ -72,14 +73,14 @@ for (const [name, mimeType] of Object.entries(types)) {
   })
 }
 
-test('"Detected MIME type": what the client declares does not matter (35)', async () => {
+test('"Detected MIME type": what the client declares does not matter (case 35)', async () => {
   const body = multipart([{ fileName: 'x.pdf', type: 'video/mp4', body: png }])
   const data = dataOf(await send({ body }))
   assert.equal(data.mime_type, 'image/png')
   assert.match(data.url, /\.png$/)
 })
 
-test('"Unique asset identifier": the same bytes twice are two assets (40)', async () => {
+test('"Unique asset identifier": the same bytes twice are two assets (case 40)', async () => {
   const before = baseline(service)
   const ids = [dataOf(await send()).asset_id, dataOf(await send()).asset_id]
   assert.notEqual(ids[0], ids[1])
@@ -104,7 +105,7 @@ test('"File is required": 400 with the words of the document', async () => {
   await assertClean(service, before)
 })
 
-test('33: a file that is empty or ends within its first bytes is refused, and gone', async () => {
+test('case 33: a file that is empty or ends within its first bytes is refused, and gone', async () => {
   const before = baseline(service)
   const refuse = async (bytes: Uint8Array): Promise<string> => {
     const answer = await send({ body: fileBody(bytes) })
@@ -141,7 +142,7 @@ test('"Authentication failed": 401 says which kind was missing or refused', asyn
   await assertClean(service, before)
 })
 
-test('429 carries Retry-After, after which the next request passes (76)', async () => {
+test('429 carries Retry-After, after which the next request passes (case 76)', async () => {
   const limited = await startService({ env: { ASSETD_RATE_LIMIT: '60/min' } })
   try {
     const head = uploadHead({ key: limited.key, body: Buffer.alloc(0), length: 50_000 })
@@ -170,7 +171,7 @@ test('429 carries Retry-After, after which the next request passes (76)', async 
   }
 })
 
-test('"Keys must be 1–255 characters from [A-Za-z0-9_:.-]": good ones (50)', async () => {
+test('"Keys must be 1–255 characters from [A-Za-z0-9_:.-]": good ones (case 50)', async () => {
   for (const key of ['a', 'k'.repeat(255), 'AZaz09_:.-', randomUUID()]) {
     dataOf(await withKey(`${key}`))
     const again = await withKey(key)
@@ -179,7 +180,7 @@ test('"Keys must be 1–255 characters from [A-Za-z0-9_:.-]": good ones (50)', a
   }
 })
 
-test('a key of another form is 400 before the body is read (50)', async () => {
+test('a key of another form is 400 before the body is read (case 50)', async () => {
   const before = baseline(service)
   const lines = [
     ['Idempotency-Key: '],
@@ -206,7 +207,7 @@ test('a key of another form is 400 before the body is read (50)', async () => {
   await assertClean(service, before)
 })
 
-test('"replay the original response": byte for byte, and marked as a replay (47)', async () => {
+test('"replay the original response": byte for byte, and marked as a replay (case 47)', async () => {
   const before = baseline(service)
   const key = randomUUID()
   const first = await withKey(key)
@@ -222,7 +223,7 @@ test('"replay the original response": byte for byte, and marked as a replay (47)
   await assertClean(service, before, { assets: 1, keys: 1 })
 })
 
-test('"even if the request body differs slightly (a warning is logged)" (47)', async () => {
+test('"even if the request body differs slightly (a warning is logged)" (case 47)', async () => {
   const before = baseline(service)
   const key = randomUUID()
   const first = await withKey(key)
@@ -281,7 +282,7 @@ test('"still in flight": 409 request_in_progress with Retry-After', async () => 
   await assertClean(service, before, { assets: 1, keys: 1 })
 })
 
-test('48: 50 at once with one key: one asset, and each answer is it or a 409', async () => {
+test('case 48: 50 at once with one key: one asset, and each answer is it or a 409', async () => {
   const before = baseline(service)
   const key = randomUUID()
   const body = fileBody(samples.png({ sizeBytes: 100_000 }))
@@ -300,7 +301,7 @@ test('48: 50 at once with one key: one asset, and each answer is it or a 409', a
   await assertClean(service, before, { assets: 1, keys: 1 })
 })
 
-test('52: a refused or dropped request frees its key, and the retry runs', async () => {
+test('case 52: a refused or dropped request frees its key, and the retry runs', async () => {
   const before = baseline(service)
   const refusals: [Partial<UploadRequest>, number][] = [
     [{ body: fileBody(Buffer.from('no media')) }, 400],
@@ -340,7 +341,7 @@ test('"Scope is per-endpoint": the key is kept for POST /v3/assets alone', async
   assert.equal(health.headers.get('idempotent-replayed'), null)
 })
 
-test('a restart keeps answers and files, and frees what was in flight (54)', async () => {
+test('a restart keeps answers and files, and frees what was in flight (case 54)', async () => {
   const first = await startService()
   const key = randomUUID()
   const original = await withKey(key, {}, first)
@@ -358,8 +359,10 @@ test('a restart keeps answers and files, and frees what was in flight (54)', asy
     startService({ dataDir: first.dataDir, env: { ASSETD_API_KEY: first.key } }),
   )
   try {
-    const before = contentsOf(second.dataDir)
-    assert.deepEqual([before.incoming, before.assets.length, before.blobs.length], [[], 1, 1])
+    await eventually(() => {
+      const { incoming, assets, blobs } = contentsOf(second.dataDir)
+      assert.deepEqual([incoming, assets.length, blobs.length], [[], 1, 1])
+    }, takenBackWithinMs)
     const replay = await withKey(key, {}, second)
     assert.ok(replay.body.equals(original.body))
     assert.equal(replay.headers['idempotent-replayed'], 'true')
@@ -387,7 +390,7 @@ test('X-Request-Id is ours and new each time; the client’s own is logged, neve
   assert.equal(refused.code, 'authentication_failed')
 })
 
-test('103: no key is in the log or the output', () => {
+test('case 103: no key is in the log or the output', () => {
   assert.equal(service.output().includes(service.key), false)
   assert.equal(JSON.stringify(service.log()).includes(service.key), false)
 })

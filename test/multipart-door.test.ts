@@ -63,7 +63,7 @@ async function expectEach(cases: readonly (readonly [string, Uint8Array, string 
 const filePart: Part = { fileName: 'a.png', type: 'image/png', body: image }
 const field = (name: string, body: string | Uint8Array = 'v'): Part => ({ name, body })
 
-test('21: a Content-Type that is not multipart/form-data, or none', async () => {
+test('case 21: a Content-Type that is not multipart/form-data, or none', async () => {
   const before = baseline(service)
   const types = [
     null,
@@ -86,7 +86,7 @@ test('21: a Content-Type that is not multipart/form-data, or none', async () => 
   await assertClean(service, before)
 })
 
-test('21: no boundary, or a bad one', async () => {
+test('case 21: no boundary, or a bad one', async () => {
   const before = baseline(service)
   const long = 'b'.repeat(71)
   const parameters = [
@@ -116,7 +116,7 @@ test('21: no boundary, or a bad one', async () => {
   await assertClean(service, before)
 })
 
-test('21: boundaries that are legal', async () => {
+test('case 21: boundaries that are legal', async () => {
   const legal: [string, string][] = [
     ['multipart/form-data; boundary=', 'b'.repeat(70)],
     ['Multipart/Form-Data; charset=utf-8; Boundary=', 'a'],
@@ -130,7 +130,7 @@ test('21: boundaries that are legal', async () => {
   }
 })
 
-test('22: bodies without a file', async () => {
+test('case 22: bodies without a file', async () => {
   await expectEach([
     ['empty', Buffer.alloc(0), 'missing_file'],
     ['only the closing boundary', latin1(`--${boundary}--\r\n`), 'missing_file'],
@@ -142,7 +142,7 @@ test('22: bodies without a file', async () => {
   ])
 })
 
-test('23: bodies that end too early', async () => {
+test('case 23: bodies that end too early', async () => {
   const whole = fileBody(image)
   const headEnd = whole.indexOf('\r\n\r\n')
   const bodyEnd = whole.indexOf(`\r\n--${boundary}--`)
@@ -159,7 +159,7 @@ test('23: bodies that end too early', async () => {
   ])
 })
 
-test('24: bodies that stopped multer, busboy and dicer', async () => {
+test('case 24: bodies that stopped multer, busboy and dicer', async () => {
   const open = `--${boundary}\r\n`
   const close = `\r\n--${boundary}--\r\n`
   const bad = 'malformed_multipart'
@@ -197,7 +197,7 @@ test('24: bodies that stopped multer, busboy and dicer', async () => {
   ])
 })
 
-test('25: too much beside the file', async () => {
+test('case 25: too much beside the file', async () => {
   const pid = serverPid(service)
   const residentBefore = residentBytes(pid)
   const disposition = 'Content-Disposition: form-data; name="file"; filename="a"'
@@ -242,7 +242,7 @@ test('25: too much beside the file', async () => {
   assert.ok(grown < 64 * 1024 * 1024, `the service grew by ${grown} bytes`)
 })
 
-test('26: two files', async () => {
+test('case 26: two files', async () => {
   await expectEach([
     ['both good', multipart([filePart, filePart]), 'multiple_files'],
     ['the second empty', multipart([filePart, { name: 'file', body: '' }]), 'multiple_files'],
@@ -250,7 +250,7 @@ test('26: two files', async () => {
   ])
 })
 
-test('27: other parts before and after the file are ignored', async () => {
+test('case 27: other parts before and after the file are ignored', async () => {
   const bytes = samples.wav()
   const file = { fileName: 'a.wav', body: bytes }
   for (const parts of [
@@ -269,7 +269,7 @@ test('27: other parts before and after the file are ignored', async () => {
   }
 })
 
-test('28: preamble, epilogue, blanks behind a boundary, LF alone', async () => {
+test('case 28: preamble, epilogue, blanks behind a boundary, LF alone', async () => {
   const plain = fileBody(image).toString('latin1')
   const variants: [string, string, string | 200][] = [
     ['a preamble', `A preamble.\r\n${plain}`, 200],
@@ -284,7 +284,7 @@ test('28: preamble, epilogue, blanks behind a boundary, LF alone', async () => {
   await expectEach(variants.map(([what, body, expected]) => [what, latin1(body), expected] as const))
 })
 
-test('28: the outcome is the same at every split by one byte', async () => {
+test('case 28: the outcome is the same at every split by one byte', async () => {
   const bodies: [Buffer, Outcome][] = [
     [
       latin1(
@@ -331,7 +331,7 @@ function pictureOf(pattern: string, bytes: number): Buffer {
   ])
 }
 
-test('29: a file full of near-boundaries takes no longer than a plain one', async () => {
+test('case 29: a file full of near-boundaries takes no longer than a plain one', async () => {
   const bytes = 32 * 1024 * 1024 - 1_000
   const time = async (pattern: string): Promise<number> => {
     const request = uploadRequest({ key: service.key, body: fileBody(pictureOf(pattern, bytes)) })
@@ -360,7 +360,7 @@ test('29: a file full of near-boundaries takes no longer than a plain one', asyn
   assert.deepEqual(slow, [])
 })
 
-test('30: Content-Transfer-Encoding is not undone', async () => {
+test('case 30: Content-Transfer-Encoding is not undone', async () => {
   const encoded = (encoding: string, body: string | Uint8Array): Buffer =>
     multipart([
       {
@@ -376,7 +376,7 @@ test('30: Content-Transfer-Encoding is not undone', async () => {
   assert.equal(JSON.parse(binary.body.toString()).data.size_bytes, image.length)
 })
 
-test('31: names that are members of every object, or nest', async () => {
+test('case 31: names that are members of every object, or nest', async () => {
   const nested = `a${'[b]'.repeat(3_000)}`
   await expectEach([
     ['__proto__', multipart([field('__proto__', 'a'), field('constructor'), filePart]), 200],
@@ -386,7 +386,7 @@ test('31: names that are members of every object, or nest', async () => {
   ])
 })
 
-test('32: hostile filenames change nothing about where bytes go and how they are served', async () => {
+test('case 32: hostile filenames change nothing about where bytes go and how they are served', async () => {
   const names: (string | Buffer)[] = [
     'filename="../../../../etc/passwd"',
     'filename="..\\\\..\\\\windows\\\\win.ini"',
@@ -437,7 +437,7 @@ test('32: hostile filenames change nothing about where bytes go and how they are
   for (const blob of contentsOf(service.dataDir).blobs) assert.match(blob, /^[0-9a-z]{26}$/)
 })
 
-test('32: a CR or LF within a part’s header ends it', async () => {
+test('case 32: a CR or LF within a part’s header ends it', async () => {
   const head = (inside: string): string =>
     `Content-Disposition: form-data; name="file"; filename="a${inside}b"`
   await expectEach([

@@ -7,6 +7,7 @@ import { exportJWK, SignJWT, UnsecuredJWT } from 'jose'
 import { type AuthorizationServer, audience, startAuthorizationServer } from './authorization-server.ts'
 import { wav } from './media/samples.ts'
 import { launcher, type RunningService, startService, withoutSettings } from './service.ts'
+import { settingsOf } from './stores.ts'
 
 type Answer = {
   status: number
@@ -45,6 +46,13 @@ describe('tokens of an outside issuer', () => {
 
   it('a token with the scope uploads', async () => {
     assert.equal((await uploadWith(service, bearer(await server.token()))).status, 200)
+  })
+
+  it('a token without any scope of ours is not even told who it is', async () => {
+    const headers = { authorization: `Bearer ${await server.token({ scope: 'profile' })}` }
+    const answer = await fetch(`${service.url}/v3/users/me`, { headers })
+    assert.equal(answer.status, 403)
+    assert.match(answer.headers.get('www-authenticate') ?? '', /error="insufficient_scope"/)
   })
 
   it('a token without the scope is 403 with insufficient_scope', async () => {
@@ -87,6 +95,11 @@ describe('tokens of an outside issuer', () => {
       const lost = await uploadWith(fresh, bearer(old))
       assert.equal(lost.status, 503, 'keys that were never fetched: not the client’s fault')
       assert.equal((await uploadWith(fresh, { 'x-api-key': fresh.key })).status, 200)
+      const ready = await fetch(`${fresh.url}/readyz`)
+      assert.equal(ready.status, 200, 'uploads with keys work')
+      const { data } = (await ready.json()) as { data: { status: string; checks: Record<string, string> } }
+      assert.equal(data.status, 'degraded')
+      assert.equal(data.checks.token_issuer, 'unreachable')
       assert.equal((await uploadWith(service, bearer(old))).status, 200, 'known keys go on working')
     } finally {
       await server.start()
@@ -216,7 +229,7 @@ describe('embedded tokens', () => {
   const cli = (...args: string[]): string =>
     execFileSync(process.execPath, [launcher, ...args], {
       encoding: 'utf8',
-      env: { ...withoutSettings(process.env), ASSETD_DATA_DIR: service.dataDir },
+      env: { ...withoutSettings(process.env), ...settingsOf(service.dataDir) },
     }).trim()
 
   it('a minted token uploads, and its key is published', async () => {

@@ -5,7 +5,9 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
-import { contentsOf, eventually, type RunningService } from './service.ts'
+import { hold, isHeld } from './described.ts'
+import { childOf, contentsOf, eventually, type RunningService } from './service.ts'
+import { idleConnections, storeSockets } from './stores.ts'
 
 export type RawAnswer = {
   status: number
@@ -41,6 +43,7 @@ export async function open({ host, port }: Reachable): Promise<RawConnection> {
   let received: Buffer = Buffer.alloc(0)
   let pieces: Buffer[] = []
   let how: 'end' | 'reset' | null = null
+  let sent = '' // since the last answer, as much as a request line may need
   let wake: (() => void)[] = []
   const changed = (): void => {
     for (const one of wake) one()
@@ -89,6 +92,7 @@ export async function open({ host, port }: Reachable): Promise<RawConnection> {
       new Promise((resolve) => {
         const bytes = Buffer.concat(parts.map((part) => (typeof part === 'string' ? latin1(part) : part)))
         const gone = (): void => resolve()
+        if (sent.length < longestLine) sent += bytes.toString('latin1', 0, longestLine)
         socket.once('close', gone)
         socket.write(bytes, () => {
           socket.off('close', gone)
@@ -108,6 +112,8 @@ export async function open({ host, port }: Reachable): Promise<RawConnection> {
           }
           if (parsed === null) return undefined
           received = received.subarray(parsed.bytes)
+          if (isHeld({ host, port })) holdRaw(parsed.answer, sent, head)
+          if (parsed.answer.status >= 200) sent = ''
           return parsed.answer
         },
         'an answer',
@@ -116,6 +122,15 @@ export async function open({ host, port }: Reachable): Promise<RawConnection> {
     closed: (withinMs = 10_000) => until(() => how ?? undefined, 'the end of the connection', withinMs),
     rest: gather,
   }
+}
+
+const longestLine = 4_096
+
+function holdRaw({ status, headers, body }: RawAnswer, sent: string, head: boolean): void {
+  const [, method = '', target = ''] = /^(?:\r\n)*([A-Z]+) (\/[!-~]*) HTTP\/\d\.\d\r\n/.exec(sent) ?? []
+  const request = method === '' ? null : { method, target }
+  const isJson = !head && headers['content-type']?.startsWith('application/json') === true
+  hold({ request, status, headers, body: isJson ? body.toString() : null })
 }
 
 function parseAnswer(
@@ -317,25 +332,20 @@ export async function plain(response: Response): Promise<AnyAnswer> {
 
 /** The process that serves: a child of the launcher. */
 export function serverPid(service: Pick<RunningService, 'child'>): number {
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue
-    try {
-      const stat = readFileSync(`/proc/${entry}/stat`, 'latin1')
-      const [, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-      if (Number(parent) === service.child.pid) return Number(entry)
-    } catch {
-      // That process has just ended.
-    }
-  }
-  throw new Error('the launcher has no child')
+  const pid = childOf(service.child)
+  if (pid === null) throw new Error('the launcher has no child')
+  return pid
 }
 
-/** Open sockets and files of a process; pipes and event descriptors are its own affair. */
+/** Open sockets and files of a process; pipes, event descriptors and its stores are its own affair. */
 export function descriptors(pid: number): string[] {
+  const own = storeSockets(pid)
   return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
     try {
       const target = readlinkSync(`/proc/${pid}/fd/${fd}`)
-      return target.startsWith('socket:') || target.startsWith('/') ? [target] : []
+      const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1]
+      const counts = inode === undefined ? target.startsWith('/') : !own.has(inode)
+      return counts ? [target] : []
     } catch {
       return []
     }
@@ -343,8 +353,14 @@ export function descriptors(pid: number): string[] {
 }
 
 /** Resident memory in bytes. */
-export function residentBytes(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? 0) * 1024
+export const residentBytes = (pid: number): number => statusBytes(pid, 'VmRSS')
+
+/** The most that was ever resident. */
+export const peakResidentBytes = (pid: number): number => statusBytes(pid, 'VmHWM')
+
+function statusBytes(pid: number, name: string): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1')
+  return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024
 }
 
 export type Baseline = { assets: number; blobs: number; keys: number; descriptors: number }
@@ -356,7 +372,8 @@ export function baseline(service: RunningService): Baseline {
     assets: assets.length,
     blobs: blobs.length,
     keys: keys.length,
-    descriptors: descriptors(serverPid(service)).length,
+    // Connections to its stores stay open for the next request.
+    descriptors: descriptors(serverPid(service)).length + idleConnections,
   }
 }
 

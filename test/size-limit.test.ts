@@ -117,7 +117,7 @@ test('Go: 32 MB to the byte; larger bodies are refused and heard', { skip: goMis
   keepsToTheLimit(startGo()),
 )
 
-test('11: a chunked body is refused at the limit, not at its end', async () => {
+test('case 11: a chunked body is refused at the limit, not at its end', async () => {
   const connection = await open(service)
   const start = fileBody(samples.png({ sizeBytes: 40 * mebibyte })).subarray(0, limit + 2_000)
   await connection.send(
@@ -131,7 +131,7 @@ test('11: a chunked body is refused at the limit, not at its end', async () => {
   await assertClean(service, clean)
 })
 
-test('10: what is dropped is bounded: a client that never stops is cut off', async () => {
+test('case 10: what is dropped is bounded: a client that never stops is cut off', async () => {
   const connection = await open(service)
   const piece = Buffer.alloc(mebibyte)
   let sent = 0
@@ -151,7 +151,7 @@ test('10: what is dropped is bounded: a client that never stops is cut off', asy
   await assertClean(service, clean)
 })
 
-test('84: many uploads dropped after 1 MB leave nothing, and memory comes back', async () => {
+test('case 84: many uploads dropped after 1 MB leave nothing, and memory comes back', async () => {
   const pid = serverPid(service)
   const part = fileBody(samples.png({ sizeBytes: 2 * mebibyte })).subarray(0, mebibyte)
   const head = uploadHead({ key: service.key, body: part, length: 2 * mebibyte + 500 })
