@@ -1,14 +1,25 @@
 /** Builds and runs the load generator, a Go program: it must not be what limits the rate. */
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Unable } from './programs.ts'
-import type { Target } from './servers.ts'
+import type { Target } from './server.ts'
 
 const run = promisify(execFile)
 
-export type Load = { file: string; uploads: number; parallel: number; idempotency: boolean; prefix: string }
+export type Load = {
+  /** What is sent; null for `get`. */
+  file: string | null
+  requests: number
+  parallel: number
+  /** A fresh Idempotency-Key with each upload. */
+  idempotency: boolean
+  /** How names begin, where the client gives them. */
+  prefix: string
+  /** How long the body of each answer has to be; -1: any. */
+  bodyBytes: number
+}
 
 export type LoadResult = {
   count: number
@@ -20,7 +31,11 @@ export type LoadResult = {
   latenciesMs: number[]
 }
 
-export type LoadGenerator = (target: Target, load: Load) => Promise<LoadResult>
+export interface LoadGenerator {
+  run(target: Target, load: Load): Promise<LoadResult>
+  /** Goes on until the call that comes back, which gives what came of it. */
+  begin(target: Target, load: Load): () => Promise<LoadResult>
+}
 
 /**
  * @param go the Go compiler; nothing is downloaded, for the program has no dependencies
@@ -35,20 +50,42 @@ export async function buildLoadGenerator(go: string, dir: string): Promise<LoadG
   }).catch((error: Error) => {
     throw new Unable(`the load generator cannot be built. ${error.message.trim()}`)
   })
-  return async (target, load) => {
-    const options = {
-      mode: target.mode,
-      url: target.url,
-      expect: target.expect,
-      key: target.key,
-      file: load.file,
-      uploads: load.uploads,
-      parallel: load.parallel,
-      idempotency: load.idempotency && target.mode === 'multipart',
-      prefix: load.prefix,
-    }
-    const words = Object.entries(options).map(([name, value]) => `-${name}=${value}`)
-    const { stdout } = await run(program, words, { maxBuffer: 64 * 1024 * 1024 })
-    return JSON.parse(stdout) as LoadResult
+  return {
+    async run(target, load) {
+      const { stdout } = await run(program, wordsOf(target, load), { maxBuffer: 64 * 1024 * 1024 })
+      return JSON.parse(stdout) as LoadResult
+    },
+    begin(target, load) {
+      const child = spawn(program, [...wordsOf(target, load), '-forever'], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      })
+      let output = ''
+      child.stdout.setEncoding('utf8').on('data', (text) => {
+        output += text
+      })
+      const ended = new Promise((resolve) => child.once('close', resolve))
+      return async () => {
+        child.stdin.end()
+        await ended
+        return JSON.parse(output) as LoadResult
+      }
+    },
   }
+}
+
+function wordsOf(target: Target, load: Load): string[] {
+  const options = {
+    mode: target.mode,
+    url: target.url,
+    expect: target.expect,
+    key: target.key ?? '',
+    field: target.field ?? 'file',
+    file: load.file ?? '',
+    requests: load.requests,
+    parallel: load.parallel,
+    idempotency: load.idempotency,
+    prefix: load.prefix,
+    bytes: load.bodyBytes,
+  }
+  return Object.entries(options).map(([name, value]) => `-${name}=${value}`)
 }

@@ -1,129 +1,139 @@
-/** What is sent, and one server under one such load: its CPU, memory, rate and latencies. */
+/** One server under one load: its CPU, memory, rate and latencies. */
 import { execFileSync } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { wav } from '../test/media/samples.ts'
-import type { LoadGenerator, LoadResult } from './load.ts'
-import { cpuSecondsOf, type MemoryPeak, watchMemory } from './processes.ts'
-import type { Server } from './servers.ts'
+import type { Load, LoadGenerator, LoadResult } from './load.ts'
+import type { Burst, Metric } from './metrics.ts'
+import { cpuSecondsOf, watchMemory } from './processes.ts'
+import type { Server, Target } from './server.ts'
 
-export const MiB = 1024 * 1024
-
-export type Workload = {
-  title: string
+export type Work = {
+  kind: 'upload' | 'get'
   sizeBytes: number
   parallel: number
   /** In one round. */
-  uploads: number
-  quickUploads: number
+  requests: number
+  quickRequests: number
   /** A fresh Idempotency-Key with each upload. */
-  idempotency: boolean
+  idempotency?: boolean
+  /** Uploads that run all the while and are not measured. */
+  beside?: { sizeBytes: number; parallel: number }
+  /** Where a row has several. */
+  title?: string
 }
 
-export const workloads: readonly Workload[] = [
-  {
-    title: '32 MB files, one at a time',
-    sizeBytes: 32 * MiB,
-    parallel: 1,
-    uploads: 40,
-    quickUploads: 8,
-    idempotency: false,
-  },
-  {
-    title: '32 MB files, 8 at once',
-    sizeBytes: 32 * MiB,
-    parallel: 8,
-    uploads: 48,
-    quickUploads: 8,
-    idempotency: false,
-  },
-  {
-    title: '100 KB files, 32 at once, each with an Idempotency-Key',
-    sizeBytes: 100_000,
-    parallel: 32,
-    uploads: 3000,
-    quickUploads: 500,
-    idempotency: true,
-  },
-]
-
-export const memoryLoad: Workload = {
-  title: '30 MB files, 64 at once',
-  sizeBytes: 30 * MiB,
-  parallel: 64,
-  uploads: 64,
-  quickUploads: 64,
-  idempotency: false,
+export type Row = {
+  id: string
+  title: string
+  /** What the row is about; the others are told too. */
+  figure: Metric
+  works: readonly Work[]
+  /** The names of the servers that take part; all of them where it is absent. */
+  only?: readonly string[]
 }
 
-export type Burst = {
-  uploads: number
-  seconds: number
-  cpuSeconds: number
-  latenciesMs: number[]
-  peak: MemoryPeak
-  /** What the load generator used. */
-  loadCpuSeconds: number
+/** By server, one burst for each work of the row. */
+export type Round = Map<string, Burst[]>
+export type Outcome = { row: Row; rounds: Round[] }
+export type Bench = {
+  servers: readonly Server[]
+  load: LoadGenerator
+  dir: string
+  isQuick: boolean
 }
-
-export type Round = { assetd: Burst; nginx: Burst | null }
-export type Outcome = { workload: Workload; rounds: Round[] }
-export type Servers = { assetd: Server; nginx: Server | null }
-export type Bench = { servers: Servers; load: LoadGenerator; dir: string; isQuick: boolean }
 
 /** An answer that is no success, or a file that is not there: then the figures are worth nothing. */
-export class UploadsFailed extends Error {}
+export class RequestsFailed extends Error {}
 
-/** The workload to both servers, one after the other; who begins takes turns. */
-export async function oneRound(bench: Bench, workload: Workload, number: number): Promise<Round> {
-  const { assetd, nginx } = bench.servers
-  if (nginx === null) return { assetd: await burst(bench, assetd, workload), nginx: null }
-  if (number % 2 === 0) {
-    const ours = await burst(bench, assetd, workload)
-    return { assetd: ours, nginx: await burst(bench, nginx, workload) }
+/** The row's work for one server after the other; who begins takes turns. */
+export async function oneRound(bench: Bench, row: Row, number: number): Promise<Round> {
+  const round: Round = new Map()
+  const able = bench.servers.filter((server) => canTake(server, row))
+  const first = number % Math.max(1, able.length)
+  for (const server of [...able.slice(first), ...able.slice(0, first)]) {
+    const bursts: Burst[] = []
+    for (const work of row.works) bursts.push(await burst(bench, server, work))
+    round.set(server.name, bursts)
   }
-  const theirs = await burst(bench, nginx, workload)
-  return { assetd: await burst(bench, assetd, workload), nginx: theirs }
+  return round
+}
+
+function canTake({ name, upload, publish }: Server, { only, works }: Row): boolean {
+  if (only !== undefined && !only.includes(name)) return false
+  return works.every(({ kind }) => (kind === 'get' ? publish : upload) !== undefined)
 }
 
 let bursts = 0
 
-/** @throws {UploadsFailed} */
-async function burst(bench: Bench, server: Server, workload: Workload): Promise<Burst> {
-  const uploads = bench.isQuick ? workload.quickUploads : workload.uploads
-  const { parallel, idempotency, sizeBytes } = workload
-  const file = sampleFile(bench.dir, sizeBytes)
+/** @throws {RequestsFailed} */
+async function burst(bench: Bench, server: Server, work: Work): Promise<Burst> {
+  const target = await targetOf(bench, server, work)
+  const endOthers = beginOthers(bench, server, work)
   // What the last one left to be written must not slow this one.
   execFileSync('sync')
-  const endWatch = watchMemory(server.pid)
-  const cpuBefore = cpuSecondsOf(server.pid)
-  const prefix = `burst-${++bursts}`
-  const result = await bench.load(server.target, { file, uploads, parallel, idempotency, prefix })
+  const endWatch = watchMemory(server.pids)
+  const cpuBefore = cpuSecondsOf(server.pids)
+  const load = loadOf(bench, work)
+  const result = await bench.load.run(target, load)
   // A log line may come after the answer: it is part of the price.
   await new Promise((done) => setTimeout(done, 200))
-  const cpuSeconds = cpuSecondsOf(server.pid) - cpuBefore
+  const cpuSeconds = cpuSecondsOf(server.pids) - cpuBefore
   const peak = endWatch()
-  check(server, uploads, result, server.removeUploads(sizeBytes))
+  const others = await endOthers()
+  check(server, load.requests, result)
+  if (work.kind === 'upload') {
+    const stored = server.removeUploads(work.sizeBytes)
+    if (stored !== load.requests) throw failed(server, `stored ${stored} of ${load.requests} files`)
+  } else server.removeUploads(work.sizeBytes)
+  if (others !== null) check(server, others.count, others)
   const { seconds, latenciesMs, cpuSeconds: loadCpuSeconds } = result
-  return { uploads, seconds, cpuSeconds, latenciesMs, peak, loadCpuSeconds }
+  return { requests: load.requests, seconds, cpuSeconds, latenciesMs, peak, loadCpuSeconds }
 }
 
-/** A server that refuses is fast: every answer must be a success, and every file be there. */
-function check({ name }: Server, uploads: number, result: LoadResult, stored: number): void {
+async function targetOf({ dir }: Bench, server: Server, work: Work): Promise<Target> {
+  if (work.kind === 'upload' && server.upload !== undefined) return server.upload
+  const url = await server.publish?.(sampleFile(dir, work.sizeBytes))
+  if (url === undefined) throw failed(server, 'can take no such work')
+  return { mode: 'get', url, expect: '200' }
+}
+
+function loadOf({ dir, isQuick }: Bench, work: Work): Load {
+  const isUpload = work.kind === 'upload'
+  return {
+    file: isUpload ? sampleFile(dir, work.sizeBytes) : null,
+    requests: isQuick ? work.quickRequests : work.requests,
+    parallel: work.parallel,
+    idempotency: work.idempotency ?? false,
+    prefix: `burst-${++bursts}`,
+    bodyBytes: isUpload ? -1 : work.sizeBytes,
+  }
+}
+
+function beginOthers(bench: Bench, { upload }: Server, { beside }: Work): () => Promise<LoadResult | null> {
+  if (beside === undefined || upload === undefined) return async () => null
+  const load = loadOf(bench, { kind: 'upload', requests: 0, quickRequests: 0, ...beside })
+  return bench.load.begin(upload, load)
+}
+
+/** A server that refuses is fast: every answer must be a success. */
+function check(server: Server, requests: number, result: LoadResult): void {
   if (result.errors > 0) {
-    throw new UploadsFailed(`${name} failed ${result.errors} of ${uploads} uploads: ${result.firstError}`)
+    throw failed(server, `failed ${result.errors} of ${requests} requests: ${result.firstError}`)
   }
-  if (result.count !== uploads || stored !== uploads) {
-    throw new UploadsFailed(`${name} answered ${result.count} of ${uploads} uploads and stored ${stored}`)
-  }
+  if (result.count !== requests) throw failed(server, `answered ${result.count} of ${requests} requests`)
+}
+
+function failed({ name }: Server, what: string): RequestsFailed {
+  return new RequestsFailed(`${name} ${what}`)
 }
 
 const wavHeaderBytes = 44
 const samples = new Map<string, number>()
 
 /** A WAV file full of noise: to search zeros could be cheaper than to search what people record. */
-function sampleFile(dir: string, sizeBytes: number): string {
+export function sampleFile(dir: string, sizeBytes: number): string {
   const path = join(dir, `sample-${sizeBytes}.wav`)
   if (samples.get(path) === sizeBytes) return path
   const bytes = wav({ sizeBytes })

@@ -26,20 +26,20 @@ function readOrNull(path: string): string | null {
   }
 }
 
-/** The process and all its descendants. */
-function tree(root: number): Stat[] {
+/** The processes and all their descendants. */
+function tree(roots: readonly number[]): Stat[] {
   const all = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map((name) => readStat(Number(name)))
     .filter((stat) => stat !== null)
-  const found = all.filter((stat) => stat.pid === root)
+  const found = all.filter((stat) => roots.includes(stat.pid))
   for (const parent of found) found.push(...all.filter((stat) => stat.parent === parent.pid))
   return found
 }
 
-/** CPU seconds, user and system, that the process, its threads and its descendants have used so far. */
-export function cpuSecondsOf(root: number): number {
-  return tree(root).reduce((sum, { ticks }) => sum + ticks, 0) / ticksPerSecond
+/** CPU seconds, user and system, that the processes, their threads and their descendants have used so far. */
+export function cpuSecondsOf(roots: readonly number[]): number {
+  return tree(roots).reduce((sum, { ticks }) => sum + ticks, 0) / ticksPerSecond
 }
 
 export type MemoryPeak = {
@@ -49,9 +49,9 @@ export type MemoryPeak = {
   processBytes: number
 }
 
-/** Watches the memory of a tree from now on; the call that comes back ends it. */
-export function watchMemory(root: number): () => MemoryPeak {
-  const pids = tree(root).map(({ pid }) => pid)
+/** Watches the memory of trees from now on; the call that comes back ends it. */
+export function watchMemory(roots: readonly number[]): () => MemoryPeak {
+  const pids = tree(roots).map(({ pid }) => pid)
   pids.forEach(resetHighWater)
   let treeBytes = 0
   const sample = (): void => {

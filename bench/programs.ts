@@ -8,9 +8,13 @@ export class Unable extends Error {}
 /** Where they are often installed although the PATH of a plain user does not say so. */
 const otherFolders = ['/usr/local/go/bin', '/usr/local/sbin', '/usr/sbin', '/sbin']
 
-/** The absolute path of a program, or null. */
-export function findProgram(name: string): string | null {
-  const folders = [...(process.env.PATH ?? '').split(delimiter).filter((dir) => dir !== ''), ...otherFolders]
+/**
+ * The absolute path of a program, or null.
+ * @param further folders to look in beside those of PATH
+ */
+export function findProgram(name: string, further: readonly string[] = []): string | null {
+  const path = (process.env.PATH ?? '').split(delimiter).filter((dir) => dir !== '')
+  const folders = [...path, ...otherFolders, ...further]
   return folders.map((dir) => join(dir, name)).find(isExecutable) ?? null
 }
 

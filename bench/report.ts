@@ -1,122 +1,100 @@
-/** The rounds as ratios, as a table or as JSON. */
+/** The rounds as tables and verdicts, or as JSON. */
 import { availableParallelism, cpus } from 'node:os'
-import { median, percentile, shown, table } from './figures.ts'
-import { type Burst, MiB, memoryLoad, type Outcome, type Round } from './measure.ts'
-import type { MemoryPeak } from './processes.ts'
+import { median, shown, table } from './figures.ts'
+import type { Outcome } from './measure.ts'
+import { type Burst, type Metric, metrics } from './metrics.ts'
+import { versionOf } from './peers/nginx.ts'
 import { findProgram } from './programs.ts'
-import { versionOf } from './servers.ts'
+import { figureOf, type Judged, ratioOf, shownRange } from './verdicts.ts'
 
-const targets = { cpuRatio: 4.5, peakBytes: 300e6 }
+export type Judgement = { outcome: Outcome; judged: Judged }
 
-type Measure = (burst: Burst, sizeBytes: number) => number
-
-const cpuMs: Measure = (burst) => (1000 * burst.cpuSeconds) / burst.uploads
-const rate: Measure = (burst) => burst.uploads / burst.seconds
-
-const measures: Record<string, Measure> = {
-  'CPU, ms per upload': cpuMs,
-  'uploads/s': rate,
-  'MiB/s': (burst, sizeBytes) => (rate(burst, sizeBytes) * sizeBytes) / MiB,
-  'latency p50, ms': (burst) => percentile(burst.latenciesMs, 0.5),
-  'latency p99, ms': (burst) => percentile(burst.latenciesMs, 0.99),
-  'peak memory, MiB': (burst) => burst.peak.treeBytes / MiB,
-}
-
-type Figure = {
-  assetd: number
-  nginx: number | null
-  ratio: { median: number; least: number; most: number } | null
-}
-
-/** Medians of the rounds, and of the ratios within each round. */
-function figure({ workload, rounds }: Outcome, measure: Measure): Figure {
-  const of = (burst: Burst): number => measure(burst, workload.sizeBytes)
-  const assetd = median(rounds.map((round) => of(round.assetd)))
-  const compared = rounds.flatMap((round) =>
-    round.nginx === null ? [] : [{ theirs: of(round.nginx), ratio: of(round.assetd) / of(round.nginx) }],
-  )
-  if (compared.length === 0) return { assetd, nginx: null, ratio: null }
-  const ratios = compared.map(({ ratio }) => ratio)
-  return {
-    assetd,
-    nginx: median(compared.map(({ theirs }) => theirs)),
-    ratio: { median: median(ratios), least: Math.min(...ratios), most: Math.max(...ratios) },
-  }
-}
-
-type Summary = {
-  title: string
-  uploadsPerRound: number
-  figures: Record<string, Figure>
-  /** What share of all cores the load generator used, beside each server. */
-  loadShare: { assetd: number; nginx: number | null }
-}
-
-function summarise(outcome: Outcome): Summary {
-  const share = (burst: Burst): number => burst.loadCpuSeconds / burst.seconds / availableParallelism()
-  const shares = figure(outcome, share)
-  return {
-    title: outcome.workload.title,
-    uploadsPerRound: outcome.rounds[0]?.assetd.uploads ?? 0,
-    figures: Object.fromEntries(
-      Object.entries(measures).map(([name, measure]) => [name, figure(outcome, measure)]),
-    ),
-    loadShare: { assetd: shares.assetd, nginx: shares.nginx },
-  }
-}
-
-function highest(rounds: readonly Round[]): MemoryPeak {
-  const peaks = rounds.map(({ assetd }) => assetd.peak)
-  return {
-    processBytes: Math.max(...peaks.map(({ processBytes }) => processBytes)),
-    treeBytes: Math.max(...peaks.map(({ treeBytes }) => treeBytes)),
-  }
-}
-
-/** @param memory the outcome of `memoryLoad` */
-export function report(outcomes: readonly Outcome[], memory: Outcome, asJson: boolean): string {
-  const date = new Date().toISOString()
-  const rounds = outcomes[0]?.rounds.length ?? 0
-  const machine = describeMachine()
-  const summaries = [...outcomes, memory].map(summarise)
-  const peak = highest(memory.rounds)
-  if (asJson) return JSON.stringify({ date, machine, rounds, targets, peak, summaries }, null, 2)
+export function report(judgements: readonly Judgement[], missing: readonly string[]): string {
+  const rounds = judgements[0]?.outcome.rounds.length ?? 0
   return [
-    `assetd beside nginx, rounds: ${rounds}, ${date.slice(0, 10)}: ${machine}`,
-    'Medians of the rounds; the ratio is assetd ÷ nginx within one round: its median and range.',
-    ...summaries.map(section),
-    verdicts(outcomes, peak),
+    `Rounds: ${rounds}, ${new Date().toISOString().slice(0, 10)}: ${describeMachine()}`,
+    'Medians of the rounds; the ratio is to nginx within one round, its median and its range.',
+    ...missing.map((line) => `Left out: ${line}`),
+    ...judgements.map(({ outcome }) => section(outcome)),
+    ['What was to be reached', ...judgements.map(verdictLine)].join('\n'),
   ].join('\n\n')
 }
 
-function section({ title, uploadsPerRound, figures, loadShare }: Summary): string {
-  const rows = Object.entries(figures).map(([name, { assetd, nginx, ratio }]) => [
+export function verdictLine({ outcome, judged }: Judgement): string {
+  const word = judged.isMet === null ? '' : judged.isMet ? ': met' : ': MISSED'
+  return `${outcome.row.id}  ${outcome.row.title}, ${outcome.row.figure.name}: ${judged.text}${word}`
+}
+
+function section(outcome: Outcome): string {
+  const { row } = outcome
+  return row.works
+    .map((work, at) => {
+      const requests = [...(outcome.rounds[0]?.values() ?? [])][0]?.[at]?.requests ?? 0
+      const title = work.title === undefined ? row.title : `${row.title}: ${work.title}`
+      const head = [`${row.id}  ${title}; ${requests} a round`, ...metrics.map(({ name }) => name)]
+      const ratioHead = `${row.figure.name.split(',')[0]} ÷ nginx’s`
+      const lines = namesIn(outcome).map((name) => lineOf(outcome, name, at))
+      return table([[...head, ratioHead, 'range', 'load'], ...lines])
+    })
+    .join('\n\n')
+}
+
+/** In the order of the first round's servers, assetd first. */
+export function namesIn({ rounds }: Outcome): string[] {
+  const names = [...(rounds[0]?.keys() ?? [])].toSorted()
+  const order = ['assetd', 'nginx']
+  const place = (name: string): number => (order.indexOf(name) + order.length + 1) % (order.length + 1)
+  return names.toSorted((a, b) => place(a) - place(b))
+}
+
+function lineOf(outcome: Outcome, name: string, at: number): string[] {
+  const ratio = ratioOf(outcome, name, outcome.row.figure, at)
+  const load = figureOf(outcome, name, loadShare, at) ?? Number.NaN
+  return [
     name,
-    shown(assetd),
-    nginx === null ? '-' : shown(nginx),
+    ...metrics.map((metric) => shown(figureOf(outcome, name, metric, at) ?? Number.NaN)),
     ratio === null ? '-' : shown(ratio.median),
-    ratio === null ? '-' : `${shown(ratio.least)} to ${shown(ratio.most)}`,
-  ])
-  const percent = (share: number | null): string => (share === null ? '-' : `${Math.round(100 * share)}%`)
-  const load = ['load generator, of all cores', percent(loadShare.assetd), percent(loadShare.nginx), '', '']
-  const head = [`${title}; ${uploadsPerRound} a round`, 'assetd', 'nginx', 'ratio', 'range']
-  return table([head, ...rows, load])
+    ratio === null ? '-' : shownRange(ratio),
+    `${Math.round(100 * load)}%`,
+  ]
 }
 
-function verdicts(outcomes: readonly Outcome[], peak: MemoryPeak): string {
-  const word = (isMet: boolean): string => (isMet ? 'met' : 'MISSED')
-  const cpu = outcomes.flatMap((outcome) => {
-    const { ratio } = figure(outcome, cpuMs)
-    if (ratio === null || outcome.workload.sizeBytes !== 32 * MiB) return []
-    const { title } = outcome.workload
-    return `CPU, ${title}: ${shown(ratio.median)} times nginx's, at most ${targets.cpuRatio}: ${word(ratio.median <= targets.cpuRatio)}`
-  })
-  const megabytes = (bytes: number): string => `${shown(bytes / MiB)} MiB`
-  const memory = `Memory, ${memoryLoad.title}: ${megabytes(peak.treeBytes)}, of which the service ${megabytes(peak.processBytes)}, less than ${megabytes(targets.peakBytes)} (300 MB): ${word(peak.treeBytes < targets.peakBytes)}`
-  return ['Targets', ...cpu, memory].join('\n')
+/** How much of all cores the load generator took. */
+const loadShare: Metric = {
+  name: 'load',
+  better: 'less',
+  of: (burst: Burst) => burst.loadCpuSeconds / burst.seconds / availableParallelism(),
 }
 
-function describeMachine(): string {
+export function asJson(judgements: readonly Judgement[], missing: readonly string[]): string {
+  const rows = judgements.map(({ outcome, judged }) => ({
+    id: outcome.row.id,
+    title: outcome.row.title,
+    ...judged,
+    works: outcome.row.works.map((work, at) => ({
+      ...work,
+      servers: Object.fromEntries(
+        namesIn(outcome).map((name) => [
+          name,
+          Object.fromEntries(
+            metrics.map((metric) => [
+              metric.name,
+              { figure: figureOf(outcome, name, metric, at), toNginx: ratioOf(outcome, name, metric, at) },
+            ]),
+          ),
+        ]),
+      ),
+    })),
+  }))
+  const rounds = median(judgements.map(({ outcome }) => outcome.rounds.length))
+  return JSON.stringify(
+    { date: new Date().toISOString(), machine: describeMachine(), rounds, missing, rows },
+    null,
+    2,
+  )
+}
+
+export function describeMachine(): string {
   const nginx = findProgram('nginx')
   const version = nginx === null ? 'no nginx' : (/nginx\/[\d.]+/.exec(versionOf(nginx))?.[0] ?? 'nginx')
   const cores = `${availableParallelism()} cores of ${cpus()[0]?.model.trim() ?? 'an unknown CPU'}`

@@ -87,11 +87,11 @@ async function measure(ground: Ground, burst: Burst, copies: number): Promise<Me
     closing.push(() => nginx.stop())
     await send(ground, nginx.url, { ...burst, uploads: Math.ceil(burst.uploads / 8) }) // pools and code are warm
     const cpu = (): Record<string, number> => ({
-      copies: started.reduce((sum, { pid }) => sum + cpuSecondsOf(pid), 0),
-      postgres: cpuSecondsOf(ground.postgres.processes()[0] ?? 0),
-      s3: cpuSecondsOf(ground.s3.processes()[0] ?? 0),
-      redis: cpuSecondsOf(ground.redis.pid()),
-      nginx: cpuSecondsOf(nginx.pid),
+      copies: started.reduce((sum, { pid }) => sum + cpuSecondsOf([pid]), 0),
+      postgres: cpuSecondsOf([ground.postgres.processes()[0] ?? 0]),
+      s3: cpuSecondsOf([ground.s3.processes()[0] ?? 0]),
+      redis: cpuSecondsOf([ground.redis.pid()]),
+      nginx: cpuSecondsOf([nginx.pid]),
     })
     const before = cpu()
     const result = await send(ground, nginx.url, burst)

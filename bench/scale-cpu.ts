@@ -60,8 +60,8 @@ export async function measureCpu(rounds: number, say: (text: string) => void): P
 
 /** Milliseconds of an upload, of the launcher, the service and all its threads. */
 async function spent(ground: Ground, service: CopyProcess, burst: Burst): Promise<number> {
-  const before = cpuSecondsOf(service.pid)
+  const before = cpuSecondsOf([service.pid])
   await send(ground, service.url, burst)
   await new Promise((resolve) => setTimeout(resolve, 300)) // a log line may come after the answer
-  return ((cpuSecondsOf(service.pid) - before) / burst.uploads) * 1_000
+  return ((cpuSecondsOf([service.pid]) - before) / burst.uploads) * 1_000
 }

@@ -1,16 +1,16 @@
 /** What the parts `copies` and `cpu` have in common: stores, copies on them, and bursts of uploads. */
 import { execFileSync } from 'node:child_process'
-import { randomBytes, randomFillSync } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { wav } from '../test/media/samples.ts'
 import { type CopyProcess, startCopy } from '../test/scale/copy-process.ts'
 import { noPostgres, type PostgresServer, startPostgres } from '../test/scale/postgres.ts'
 import { noRedis, type RedisServer, startRedis } from '../test/scale/redis.ts'
 import { credentials, freshBucket, type S3Server } from '../test/scale/s3.ts'
 import { noVersitygw, startVersitygw } from '../test/scale/versitygw.ts'
 import { buildLoadGenerator, type LoadGenerator, type LoadResult } from './load.ts'
+import { sampleFile } from './measure.ts'
 import { findProgram, Unable } from './programs.ts'
 
 export type Burst = { title: string; sizeBytes: number; parallel: number; uploads: number }
@@ -83,16 +83,14 @@ export async function startMeasured(
   return copy
 }
 
-const wavHeaderBytes = 44
-
 /** @throws where an upload got another answer than 200 */
 export async function send(ground: Ground, url: string, burst: Burst): Promise<LoadResult> {
-  const file = join(ground.folder, `sample-${burst.sizeBytes}.wav`)
-  writeFileSync(file, randomFillSync(wav({ sizeBytes: burst.sizeBytes }), wavHeaderBytes))
   execFileSync('sync') // what the last burst left to be written must not slow this one
   const { uploads, parallel } = burst
   const target = { mode: 'multipart', url: `${url}/v3/assets`, expect: '200', key: ground.key } as const
-  const result = await ground.load(target, { file, uploads, parallel, idempotency: true, prefix: 'scale' })
+  const file = sampleFile(ground.folder, burst.sizeBytes)
+  const load = { file, requests: uploads, parallel, idempotency: true, prefix: 'scale', bodyBytes: -1 }
+  const result = await ground.load.run(target, load)
   if (result.errors > 0 || result.count !== uploads)
     throw new Error(`${result.errors} of ${uploads} uploads failed: ${result.firstError}`)
   return result

@@ -1,12 +1,11 @@
-// The load generator of the benchmark. It sends one file again and again over kept-alive connections, each
-// request as one writev of head, payload and tail, so that the payload is shared and never copied, and the
-// machine's cores are left to the server. The result is one JSON object on standard output.
+// The load generator of the benchmark. It sends one file again and again over kept-alive connections, each request as
+// one writev of head, payload and tail, so that the payload is shared and never copied; or asks for one file again and
+// again, and only counts what comes. So the machine's cores are left to the server. The result is one JSON object on
+// standard output.
 package main
 
 import (
 	"bufio"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -22,15 +21,14 @@ import (
 	"time"
 )
 
-const boundary = "----bench-7MA4YWxkTrZu0gW3q2"
-
 // No request of the benchmark takes nearly as long: a server that hangs shall not hang the benchmark.
 const patience = 120 * time.Second
 
 type options struct {
-	mode, url, file, key, prefix, statuses string
-	uploads, parallel                      int
-	idempotency                            bool
+	mode, url, file, field, key, prefix, statuses string
+	requests, parallel                            int
+	bodyBytes                                     int64
+	idempotency, forever                          bool
 }
 
 type result struct {
@@ -48,24 +46,29 @@ type loader struct {
 	payload    []byte
 	expected   map[int]bool
 	next       atomic.Int64
+	ended      atomic.Bool
 }
 
 type client struct {
 	conn   net.Conn
 	reader *bufio.Reader
+	buffer []byte
 }
 
 func main() {
 	var given options
-	flag.StringVar(&given.mode, "mode", "multipart", "multipart: POST a form with the part `file`; put: PUT the bytes")
+	flag.StringVar(&given.mode, "mode", "multipart", "multipart: POST a form; put: PUT the bytes; tus: POST the bytes; get")
 	flag.StringVar(&given.url, "url", "", "where to; put adds a name of its own for each upload")
-	flag.StringVar(&given.file, "file", "", "the file to send")
+	flag.StringVar(&given.file, "file", "", "the file to send; none for get")
+	flag.StringVar(&given.field, "field", "file", "multipart: the name of the part")
 	flag.StringVar(&given.key, "key", "", "X-Api-Key")
 	flag.StringVar(&given.prefix, "prefix", "upload", "put: how names begin")
 	flag.StringVar(&given.statuses, "expect", "200", "the statuses that count as success, with commas between")
-	flag.IntVar(&given.uploads, "uploads", 1, "how many in all")
+	flag.IntVar(&given.requests, "requests", 1, "how many in all")
 	flag.IntVar(&given.parallel, "parallel", 1, "how many at once, each on a connection of its own")
+	flag.Int64Var(&given.bodyBytes, "bytes", -1, "how long the body of each answer has to be; -1: any")
 	flag.BoolVar(&given.idempotency, "idempotency", false, "a fresh Idempotency-Key for each upload")
+	flag.BoolVar(&given.forever, "forever", false, "go on until standard input ends, whatever -requests says")
 	flag.Parse()
 	found, err := run(given)
 	if err == nil {
@@ -86,12 +89,11 @@ func run(given options) (*result, error) {
 	if ip := net.ParseIP(target.Hostname()); ip == nil || !ip.IsLoopback() {
 		return nil, fmt.Errorf("%s is no loopback address", target.Hostname())
 	}
-	payload, err := os.ReadFile(given.file)
-	if err != nil {
-		return nil, err
-	}
-	load := &loader{
-		options: given, host: target.Host, path: target.EscapedPath(), payload: payload, expected: map[int]bool{},
+	load := &loader{options: given, host: target.Host, path: target.RequestURI(), expected: map[int]bool{}}
+	if given.mode != "get" {
+		if load.payload, err = os.ReadFile(given.file); err != nil {
+			return nil, err
+		}
 	}
 	for _, text := range strings.Split(given.statuses, ",") {
 		var status int
@@ -99,6 +101,12 @@ func run(given options) (*result, error) {
 			return nil, fmt.Errorf("-expect %s: %w", given.statuses, err)
 		}
 		load.expected[status] = true
+	}
+	if given.forever {
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			load.ended.Store(true)
+		}()
 	}
 	// Connections are made before the clock starts.
 	clients := make([]*client, given.parallel)
@@ -111,7 +119,7 @@ func run(given options) (*result, error) {
 }
 
 func (load *loader) measure(clients []*client) *result {
-	found := &result{LatenciesMs: make([]float64, 0, load.uploads)}
+	found := &result{LatenciesMs: make([]float64, 0, load.requests)}
 	var lock sync.Mutex
 	var all sync.WaitGroup
 	cpuBefore, start := cpuSeconds(), time.Now()
@@ -121,22 +129,14 @@ func (load *loader) measure(clients []*client) *result {
 			defer all.Done()
 			for {
 				number := load.next.Add(1)
-				if number > int64(load.uploads) {
+				if load.ended.Load() || !load.forever && number > int64(load.requests) {
 					break
 				}
 				begun := time.Now()
-				err := load.upload(one, number)
+				err := load.once(one, number)
 				took := time.Since(begun)
 				lock.Lock()
-				found.Count++
-				if err == nil {
-					found.LatenciesMs = append(found.LatenciesMs, float64(took.Microseconds())/1000)
-				} else {
-					found.Errors++
-					if found.FirstError == "" {
-						found.FirstError = err.Error()
-					}
-				}
+				found.add(took, err)
 				lock.Unlock()
 			}
 			one.conn.Close()
@@ -148,16 +148,28 @@ func (load *loader) measure(clients []*client) *result {
 	return found
 }
 
+func (found *result) add(took time.Duration, err error) {
+	found.Count++
+	if err == nil {
+		found.LatenciesMs = append(found.LatenciesMs, float64(took.Microseconds())/1000)
+		return
+	}
+	found.Errors++
+	if found.FirstError == "" {
+		found.FirstError = err.Error()
+	}
+}
+
 func (load *loader) connect() (*client, error) {
 	conn, err := net.DialTimeout("tcp", load.host, 10*time.Second)
 	if err != nil {
 		return nil, err
 	}
-	return &client{conn: conn, reader: bufio.NewReader(conn)}, nil
+	return &client{conn: conn, reader: bufio.NewReader(conn), buffer: make([]byte, 256<<10)}, nil
 }
 
-// upload sends one request and reads its whole answer; after a failure the connection is replaced.
-func (load *loader) upload(one *client, number int64) error {
+// once sends one request and reads its whole answer; after a failure the connection is replaced.
+func (load *loader) once(one *client, number int64) error {
 	again, err := load.exchange(one, number)
 	if err == nil && again {
 		return nil
@@ -176,49 +188,42 @@ func (load *loader) exchange(one *client, number int64) (again bool, err error) 
 	if err := one.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return false, err
 	}
-	body := load.request(number)
-	if _, err := body.WriteTo(one.conn); err != nil {
+	request := load.request(number)
+	if _, err := request.WriteTo(one.conn); err != nil {
 		return false, err
 	}
 	answer, err := http.ReadResponse(one.reader, nil)
 	if err != nil {
 		return false, err
 	}
-	text, err := io.ReadAll(answer.Body)
+	begin, length, err := drain(answer.Body, one.buffer)
 	if err != nil {
 		return false, err
 	}
 	if !load.expected[answer.StatusCode] {
-		return false, fmt.Errorf("status %d: %.300s", answer.StatusCode, text)
+		return false, fmt.Errorf("status %d: %.300s", answer.StatusCode, begin)
+	}
+	if load.bodyBytes >= 0 && length != load.bodyBytes {
+		return false, fmt.Errorf("%d bytes came, and not %d", length, load.bodyBytes)
 	}
 	return !answer.Close, nil
 }
 
-func (load *loader) request(number int64) net.Buffers {
-	if load.mode == "put" {
-		head := fmt.Sprintf("PUT %s/%s-%d HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n",
-			strings.TrimSuffix(load.path, "/"), load.prefix, number, load.host, len(load.payload))
-		return net.Buffers{[]byte(head), load.payload}
+// drain reads to the end into one buffer: what came first, and how much it was in all.
+func drain(body io.Reader, buffer []byte) (begin string, length int64, err error) {
+	for {
+		n, err := body.Read(buffer)
+		if length == 0 && n > 0 {
+			begin = string(buffer[:min(n, 300)])
+		}
+		length += int64(n)
+		if err == io.EOF {
+			return begin, length, nil
+		}
+		if err != nil {
+			return begin, length, err
+		}
 	}
-	part := "--" + boundary + "\r\nContent-Disposition: form-data; name=\"file\"; filename=\"sample\"\r\n" +
-		"Content-Type: application/octet-stream\r\n\r\n"
-	tail := "\r\n--" + boundary + "--\r\n"
-	headers := ""
-	if load.idempotency {
-		headers = "Idempotency-Key: " + freshKey() + "\r\n"
-	}
-	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nX-Api-Key: %s\r\n"+
-		"Content-Type: multipart/form-data; boundary=%s\r\n%sContent-Length: %d\r\n\r\n%s",
-		load.path, load.host, load.key, boundary, headers, len(part)+len(load.payload)+len(tail), part)
-	return net.Buffers{[]byte(head), load.payload, []byte(tail)}
-}
-
-func freshKey() string {
-	bytes := make([]byte, 16)
-	if _, err := rand.Read(bytes); err != nil {
-		panic(err)
-	}
-	return hex.EncodeToString(bytes)
 }
 
 // cpuSeconds is what this process has used, to show that it is not what limits the rate.

@@ -1,0 +1,43 @@
+/** assetd itself, started as a user does, by its launcher, with a rate limit that is checked but never met. */
+import { randomBytes } from 'node:crypto'
+import { openAsBlob } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Peer, removeFiles, type Server, startProgram } from '../server.ts'
+
+const launcher = fileURLToPath(new URL('../../bin/assetd.mjs', import.meta.url))
+
+export const assetd: Peer = {
+  name: 'assetd',
+  async start(place) {
+    const key = `bench-${randomBytes(24).toString('hex')}`
+    const dataDir = join(place.dir, 'data')
+    const settings = {
+      ASSETD_PORT: String(place.port),
+      ASSETD_DATA_DIR: dataDir,
+      ASSETD_API_KEY: key,
+      ASSETD_RATE_LIMIT: '1000000/sec',
+      ASSETD_LOG_LEVEL: 'info',
+    }
+    // Its log goes to a file, as a service's does.
+    const words = ['-c', 'exec "$0" "$1" serve 2>>log', process.execPath, launcher]
+    const { pid, stop } = await startProgram('/bin/sh', words, place, settings)
+    const url = `http://127.0.0.1:${place.port}/v3/assets`
+    return {
+      name: 'assetd',
+      pids: [pid],
+      upload: { mode: 'multipart', url, expect: '200', key },
+      publish: (file) => publish(url, key, file),
+      removeUploads: (sizeBytes) => removeFiles(join(dataDir, 'blobs'), sizeBytes),
+      stop,
+    } satisfies Server
+  },
+}
+
+async function publish(url: string, key: string, file: string): Promise<string> {
+  const form = new FormData()
+  form.append('file', await openAsBlob(file), 'sample.wav')
+  const answer = await fetch(url, { method: 'POST', headers: { 'x-api-key': key }, body: form })
+  const { data } = (await answer.json()) as { data: { url: string } }
+  return data.url
+}
