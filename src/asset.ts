@@ -1,5 +1,5 @@
 /** What an asset is: its id, its states and the seven types it may have. */
-import { randomBytes } from 'node:crypto'
+import { randomFillSync } from 'node:crypto'
 
 /** Short names as `ASSETD_ALLOWED_TYPES` has them; each is also the extension of the public URL. */
 export const mediaTypes = {
@@ -43,10 +43,21 @@ const alphabet = '0123456789abcdefghjkmnpqrstvwxyz' // 32 letters and digits, no
 
 /** 26 characters of 5 random bits each: 130 bits, so no two are ever equal and none can be guessed. */
 export function randomName(): string {
+  if (usedBytes + nameLength > pool.length) {
+    randomFillSync(pool)
+    usedBytes = 0
+  }
   let name = ''
-  for (const byte of randomBytes(26)) name += alphabet[byte & 31]
+  for (const end = usedBytes + nameLength; usedBytes < end; usedBytes++) {
+    name += alphabet[(pool[usedBytes] ?? 0) & 31]
+  }
   return name
 }
+
+const nameLength = 26
+/** Random bytes are asked for by the hundred names: an upload takes four, and each call costs as much as a name. */
+const pool = Buffer.alloc(100 * nameLength)
+let usedBytes = pool.length
 
 /** True for a name that `randomName` may have given. */
 export function isBlobKey(name: string): boolean {

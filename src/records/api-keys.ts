@@ -1,6 +1,6 @@
 /** The rows of API keys. The secret half of a key is never stored, only its SHA-256. */
 import type { Selectable } from 'kysely'
-import { type Database, type Step, step } from './database.ts'
+import { type Database, type Step, step, template } from './database.ts'
 import type { ApiKeysTable } from './schema.ts'
 
 export type ApiKeyRow = Selectable<ApiKeysTable>
@@ -10,11 +10,13 @@ export function insertApiKey(database: Database, row: ApiKeyRow): Step {
 }
 
 export async function findApiKey(database: Database, keyId: string): Promise<ApiKeyRow | null> {
-  const rows = await database.read(
-    database.build.selectFrom('api_keys').selectAll().where('key_id', '=', keyId),
-  )
+  const rows = await database.read(apiKey(database, { keyId }))
   return rows[0] ?? null
 }
+
+const apiKey = template((query, { keyId }: { keyId: string }) =>
+  query.selectFrom('api_keys').selectAll().where('key_id', '=', keyId),
+)
 
 export async function listApiKeys(database: Database): Promise<ApiKeyRow[]> {
   return database.read(

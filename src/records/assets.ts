@@ -1,7 +1,7 @@
 /** The rows of assets: reserved as pending, then completed or removed. */
 import { type Selectable, sql } from 'kysely'
 import type { FileFacts } from '../asset.ts'
-import { type Database, type Step, step } from './database.ts'
+import { type Database, type Step, step, template } from './database.ts'
 import { findBlobsOfDirectUploads, type Holder } from './direct-uploads.ts'
 import type { AssetsTable } from './schema.ts'
 
@@ -22,7 +22,7 @@ export type CompletedFacts = FileFacts & {
 
 /** Reserves an id and a blob key before a byte is stored, so that a crash leaves a row that names them. */
 export function insertPending(database: Database, asset: PendingAsset): Step {
-  return step(database.build.insertInto('assets').values({ ...asset, state: 'pending', ...unknownYet }))
+  return step(pendingInsertion(database, asset))
 }
 
 const unknownYet = {
@@ -36,6 +36,21 @@ const unknownYet = {
   damaged_at_ms: null,
 }
 
+const pendingInsertion = template((query, asset: PendingAsset) =>
+  query.insertInto('assets').values({
+    asset_id: asset.asset_id,
+    workspace: asset.workspace,
+    owner: asset.owner,
+    token: asset.token,
+    service_id: asset.service_id,
+    blob_key: asset.blob_key,
+    created_at_ms: asset.created_at_ms,
+    lease_expires_at_ms: asset.lease_expires_at_ms,
+    state: 'pending',
+    ...unknownYet,
+  }),
+)
+
 /** Makes the asset public; must change its row, else the reservation is no longer ours (fencing). */
 export function completePending(
   database: Database,
@@ -43,7 +58,11 @@ export function completePending(
   token: string,
   facts: CompletedFacts,
 ): Step {
-  const query = database.build
+  return step(completion(database, { ...facts, assetId, token }), { mustChange: true })
+}
+
+const completion = template((query, facts: CompletedFacts & { assetId: string; token: string }) =>
+  query
     .updateTable('assets')
     .set({
       state: 'completed',
@@ -56,11 +75,10 @@ export function completePending(
       height: facts.height,
       completed_at_ms: facts.completedAtMs,
     })
-    .where('asset_id', '=', assetId)
-    .where('token', '=', token)
-    .where('state', '=', 'pending')
-  return step(query, { mustChange: true })
-}
+    .where('asset_id', '=', facts.assetId)
+    .where('token', '=', facts.token)
+    .where('state', '=', 'pending'),
+)
 
 export function deletePending(database: Database, assetId: string, token: string): Step {
   return step(
@@ -168,16 +186,18 @@ export function deleteAllPending(database: Database): Step {
 
 /** What the public file URL needs to know, or null where there is no such completed asset. */
 export async function findPublicFile(database: Database, assetId: string): Promise<PublicFile | null> {
-  const rows = await database.read(
-    database.build
-      .selectFrom('assets')
-      .select(['blob_key', 'media_type', 'size_bytes', 'sha256', 'completed_at_ms', 'damaged_at_ms'])
-      .where('asset_id', '=', assetId)
-      .where('state', '=', 'completed')
-      .$narrowType<PublicFile>(),
-  )
+  const rows = await database.read(publicFile(database, { assetId }))
   return rows[0] ?? null
 }
+
+const publicFile = template((query, { assetId }: { assetId: string }) =>
+  query
+    .selectFrom('assets')
+    .select(['blob_key', 'media_type', 'size_bytes', 'sha256', 'completed_at_ms', 'damaged_at_ms'])
+    .where('asset_id', '=', assetId)
+    .where('state', '=', 'completed')
+    .$narrowType<PublicFile>(),
+)
 
 export type PublicFile = {
   [K in 'blob_key' | 'media_type' | 'size_bytes' | 'sha256' | 'completed_at_ms']: NonNullable<AssetsTable[K]>

@@ -63,6 +63,39 @@ export function step(query: Compilable<unknown>, options: { mustChange?: boolean
   return { query: query.compile(), ...options }
 }
 
+/** Stands where a value will: Kysely passes on what it does not know as it is. */
+class Gap {
+  readonly name: string
+
+  constructor(name: string) {
+    this.name = name
+  }
+}
+
+/**
+ * A statement of the busiest paths, put together and compiled once for each engine; to do that for each upload cost more
+ * than to carry it out (docs/performance.md). What varies has to be a value, never the shape of the statement.
+ * @param build gives the statement; what it takes from `values` are not yet the values
+ */
+export function template<Values extends object, Row>(
+  build: (query: Kysely<Tables>, values: Values) => Compilable<Row>,
+): (database: Pick<Database, 'build'>, values: Values) => Compilable<Row> {
+  const compiled = new WeakMap<Kysely<Tables>, CompiledQuery<Row>>()
+  const gaps = new Proxy({}, { get: (_, name) => new Gap(String(name)) }) as Values
+  return (database, values) => {
+    let once = compiled.get(database.build)
+    if (once === undefined) {
+      once = build(database.build, gaps).compile()
+      compiled.set(database.build, once)
+    }
+    const parameters = once.parameters.map((value) =>
+      value instanceof Gap ? values[value.name as keyof Values] : value,
+    )
+    const query = { ...once, parameters }
+    return { compile: () => query }
+  }
+}
+
 /** What whoever asks is told, whatever is wrong with the database. */
 export function databaseUnavailable(cause: unknown): Fault {
   return new Fault(

@@ -4,7 +4,7 @@
  */
 import type { ExpressionBuilder } from 'kysely'
 import { type Clock, earliestMs } from '../clock.ts'
-import { type Database, type Step, step } from './database.ts'
+import { type Database, type Step, step, template } from './database.ts'
 import type { Tables } from './schema.ts'
 
 /** "Per-endpoint and per-resource": the route has the method and the path with its parameters filled in. */
@@ -39,18 +39,32 @@ export function claimKey(
   claim: { token: string; serviceId: string; leaseExpiresAtMs: number },
   clock: Clock,
 ): Step {
+  const values = { ...scope, ...claim, steadyMs: clock.steadyMs(), earliestMs: earliestMs(clock) }
+  return step(claiming(database, values), { mustChange: true })
+}
+
+type Claiming = KeyScope & {
+  token: string
+  serviceId: string
+  leaseExpiresAtMs: number
+  steadyMs: number
+  earliestMs: number
+}
+
+const claiming = template((query, values: Claiming) => {
   const held = {
-    token: claim.token,
-    service_id: claim.serviceId,
-    lease_expires_at_ms: claim.leaseExpiresAtMs,
+    token: values.token,
+    service_id: values.serviceId,
+    lease_expires_at_ms: values.leaseExpiresAtMs,
     status: null,
     body: null,
     file_sha256: null,
     expires_at_ms: null,
   }
-  const query = database.build
+  const { workspace, route, key } = values
+  return query
     .insertInto('idempotency_keys')
-    .values({ ...scope, ...held })
+    .values({ workspace, route, key, ...held })
     .onConflict((conflict) =>
       conflict
         .columns(['workspace', 'route', 'key'])
@@ -59,14 +73,13 @@ export function claimKey(
           row.or([
             row.and([
               row('idempotency_keys.body', 'is', null),
-              row('idempotency_keys.lease_expires_at_ms', '<=', clock.steadyMs()),
+              row('idempotency_keys.lease_expires_at_ms', '<=', values.steadyMs),
             ]),
-            row('idempotency_keys.expires_at_ms', '<=', earliestMs(clock)),
+            row('idempotency_keys.expires_at_ms', '<=', values.earliestMs),
           ]),
         ),
     )
-  return step(query, { mustChange: true })
-}
+})
 
 /** Keeps the answer for replay; must change its row, else another request has taken the key over (fencing). */
 export function keepAnswer(
@@ -75,9 +88,18 @@ export function keepAnswer(
   token: string,
   answer: KeptAnswer & { expires_at_ms: number },
 ): Step {
-  const query = database.build.updateTable('idempotency_keys').set(answer).where(heldBy(scope, token))
-  return step(query, { mustChange: true })
+  return step(keeping(database, { ...scope, ...answer, token }), { mustChange: true })
 }
+
+type Keeping = KeyScope & KeptAnswer & { expires_at_ms: number; token: string }
+
+const keeping = template((query, kept: Keeping) => {
+  const { workspace, route, key, token, status, body, file_sha256, expires_at_ms } = kept
+  return query
+    .updateTable('idempotency_keys')
+    .set({ status, body, file_sha256, expires_at_ms })
+    .where(heldBy({ workspace, route, key }, token))
+})
 
 export function freeKey(database: Database, scope: KeyScope, token: string): Step {
   return step(database.build.deleteFrom('idempotency_keys').where(heldBy(scope, token)))
