@@ -48,6 +48,7 @@ export function openDiskBlobs(dir: string): Blobs {
   const blocks = createBlockPool()
 
   return {
+    newKey: createKeys(),
     create(key) {
       const shard = shardOf(key)
       const pathOf = (other: string): string => join(shardOf(other), other)
@@ -127,6 +128,23 @@ export function openDiskBlobs(dir: string): Blobs {
   }
 }
 
+/** So many keys one after the other begin alike: uploads that end together then share one sync of their folder. */
+const keysInARow = 64
+
+function createKeys(): () => string {
+  let shard = ''
+  let left = 0
+  return () => {
+    const name = randomName()
+    if (left === 0) {
+      shard = name.slice(0, 2)
+      left = keysInARow
+    }
+    left--
+    return shard + name.slice(2)
+  }
+}
+
 /** The folders that blobs are moved into: made once each, and durable before a blob in them counts. */
 function createShards(parent: string): Shards {
   const made = new Map<string, Promise<void>>()
@@ -140,7 +158,30 @@ function createShards(parent: string): Shards {
       }
       return making
     },
+    sync: together(syncFolder),
     forget: (shard) => void made.delete(shard),
+  }
+}
+
+/**
+ * One sync for all who wait for the same folder. Only one that begins after a name was made is sure to hold it: so who
+ * comes while one runs waits for the next.
+ */
+function together(sync: (folder: string) => Promise<void>): (folder: string) => Promise<void> {
+  const running = new Map<string, Promise<void>>()
+  const next = new Map<string, Promise<void>>()
+  const begin = (folder: string): Promise<void> => {
+    next.delete(folder)
+    const one = sync(folder).finally(() => running.delete(folder))
+    running.set(folder, one)
+    return one
+  }
+  return (folder) => {
+    const before = running.get(folder)
+    if (before === undefined) return begin(folder)
+    const waiting = next.get(folder) ?? before.catch(() => {}).then(() => begin(folder))
+    next.set(folder, waiting)
+    return waiting
   }
 }
 

@@ -2,18 +2,28 @@
  * Writes one blob: gathered in blocks while the body arrives, then fsynced, renamed, and its folder fsynced. Only
  * then does the file count.
  */
-import { type FileHandle, open, rename } from 'node:fs/promises'
+import { closeSync } from 'node:fs'
+import { rename } from 'node:fs/promises'
 import type { BlobWriter } from '../assets/blobs.ts'
 import type { Fault } from '../errors.ts'
 import type { BlockPool } from './blocks.ts'
-import { linkOrCopy, removeFile, removeForGood, storageFault, syncFolder } from './disk-sync.ts'
+import { datasyncFile, openNew, syncFile, writeSlices } from './descriptors.ts'
+import { linkOrCopy, removeFile, removeForGood, storageFault } from './disk-sync.ts'
 
 export interface Shards {
   /** Resolves once the folder is there, and durable. */
   ensure(shard: string): Promise<void>
+  /** Makes the names that are in the folder now durable. */
+  sync(shard: string): Promise<void>
   /** It may be gone: the next blob makes sure again. */
   forget(shard: string): void
 }
+
+/**
+ * After so many bytes what is written is brought to the disk, while more arrives: the last sync, for which the client
+ * waits, then has little left to do, and uploads that run at once do not all wait for the disk at the same time.
+ */
+const syncEveryBytes = 4 * 1024 * 1024
 
 export type DiskWriterOptions = { shards: Shards; blocks: BlockPool; pathOf(key: string): string }
 
@@ -23,7 +33,7 @@ export function createDiskWriter(
   finalPath: string,
   { shards, blocks, pathOf }: DiskWriterOptions,
 ): BlobWriter {
-  let file: FileHandle | null = null
+  let file: number | null = null
   let block: Buffer | null = null
   let filledBytes = 0
   let full: Buffer[] = []
@@ -32,6 +42,9 @@ export function createDiskWriter(
   let running: Promise<void> | null = null
   let waiting: Promise<void> | null = null
   let failure: Fault | null = null
+  /** Brings what was written to the disk while more arrives. Never rejects; a failure shows in the next call. */
+  let syncing: Promise<void> | null = null
+  let unsyncedBytes = 0
   /** Where there may be something to remove. */
   let places: string[] = []
 
@@ -57,9 +70,11 @@ export function createDiskWriter(
     try {
       if (file === null) {
         places = [path]
-        file = await open(path, 'wx', 0o600)
+        file = await openNew(path)
       }
-      position += await writeAll(file, slices, position)
+      const writtenBytes = await writeAll(file, slices, position)
+      position += writtenBytes
+      unsyncedBytes += writtenBytes
     } catch (error) {
       failure = storageFault(error)
     } finally {
@@ -67,10 +82,23 @@ export function createDiskWriter(
     }
   }
 
+  const syncSome = (): void => {
+    if (file === null || failure !== null || syncing !== null || unsyncedBytes < syncEveryBytes) return
+    unsyncedBytes = 0
+    syncing = datasyncFile(file)
+      .catch((error) => {
+        failure ??= storageFault(error)
+      })
+      .finally(() => {
+        syncing = null
+      })
+  }
+
   const startFlush = (): void => {
     if (failure !== null) return
     running = flush().finally(() => {
       running = null
+      syncSome()
     })
   }
 
@@ -99,6 +127,7 @@ export function createDiskWriter(
       await settle()
       endBlock()
       if (failure === null) await flush()
+      await syncing
       if (failure !== null || file === null) throw failure ?? storageFault(new Error('nothing was written'))
       const written = file
       file = null
@@ -108,7 +137,7 @@ export function createDiskWriter(
         places = [path, finalPath]
         await rename(path, finalPath)
         places = [finalPath]
-        await syncFolder(shard)
+        await shards.sync(shard)
       } catch (error) {
         shards.forget(shard)
         throw storageFault(error)
@@ -120,7 +149,7 @@ export function createDiskWriter(
         places = [finalPath]
         // A blob is never written to again, so two names of one file are two blobs.
         await linkOrCopy(pathOf(key), finalPath)
-        await syncFolder(shard)
+        await shards.sync(shard)
       } catch (error) {
         shards.forget(shard)
         throw storageFault(error)
@@ -130,10 +159,11 @@ export function createDiskWriter(
       failure ??= storageFault(new Error('discarded'))
       await waiting
       await settle()
+      await syncing
       endBlock()
       blocks.give(full)
       full = []
-      await file?.close().catch(() => {})
+      if (file !== null) closeSync(file)
       file = null
       // What is in incoming is no asset's, whatever comes back: a start removes all of it.
       for (const place of places) await (place === path ? removeFile : removeForGood)(place)
@@ -141,25 +171,28 @@ export function createDiskWriter(
   }
 }
 
-/** After a failed fsync the kernel may have dropped the pages: the file is given up, never synced again. */
-async function syncAndClose(file: FileHandle): Promise<void> {
+/**
+ * After a failed fsync the kernel may have dropped the pages: the file is given up, never synced again. A file that is
+ * synced closes at once, so that needs no thread.
+ */
+async function syncAndClose(file: number): Promise<void> {
   try {
-    await file.sync()
+    await syncFile(file)
   } finally {
-    await file.close()
+    closeSync(file)
   }
 }
 
 /** @returns the number of bytes written, which is all of them: a short write goes on where it stopped */
-async function writeAll(file: FileHandle, slices: Buffer[], position: number): Promise<number> {
+async function writeAll(file: number, slices: Buffer[], position: number): Promise<number> {
   const total = slices.reduce((sum, slice) => sum + slice.length, 0)
   let written = 0
   let rest = slices
   while (written < total) {
-    const { bytesWritten } = await file.writev(rest, position + written)
-    if (bytesWritten === 0) throw new Error('the disk took no bytes')
-    written += bytesWritten
-    if (written < total) rest = dropBytes(rest, bytesWritten)
+    const writtenNow = await writeSlices(file, rest, position + written)
+    if (writtenNow === 0) throw new Error('the disk took no bytes')
+    written += writtenNow
+    if (written < total) rest = dropBytes(rest, writtenNow)
   }
   return total
 }

@@ -9,6 +9,7 @@ import {
   ListPartsCommand,
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
+import { randomName } from '../asset.ts'
 import type { Blobs } from '../assets/blobs.ts'
 import { createBlockPool } from './blocks.ts'
 import { connectS3, type S3, S3Fault, type S3Options } from './s3-connection.ts'
@@ -30,6 +31,7 @@ export function openS3Blobs(options: S3Options): S3Blobs {
   const blocks = createBlockPool()
 
   return {
+    newKey: randomName,
     presign: createPresign(s3),
     create: (key) => createS3Writer(s3, key, blocks),
     open: (key) => openObject(s3, s3.nameOf(key)),

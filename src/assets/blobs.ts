@@ -2,6 +2,8 @@
 import type { Readable } from 'node:stream'
 
 export interface Blobs {
+  /** A key that nothing has had, for one attempt. */
+  newKey(): string
   /** Begins a blob that nobody can see until `store` has made it durable. */
   create(key: string): BlobWriter
   /** Null where there is no such blob. */

@@ -82,7 +82,7 @@ export type ReservationOptions = {
 type Held = { assetId: string; token: string; blobKey: string; key: KeyScope | null }
 
 export function createReservations(options: ReservationOptions): Reservations {
-  const { database, clock, leases, claims } = options
+  const { database, blobs, clock, leases, claims } = options
 
   return {
     findAnswer: claims.findAnswer,
@@ -90,7 +90,7 @@ export function createReservations(options: ReservationOptions): Reservations {
       const held = {
         assetId: joint?.assetId ?? newAssetId(),
         token: randomName(),
-        blobKey: randomName(),
+        blobKey: blobs.newKey(),
         key,
       }
       const pending = insertPending(database, {
