@@ -13,13 +13,13 @@ import { png, wav } from './media/samples.ts'
 import { peakResidentBytes } from './raw-http.ts'
 import {
   type CommandResult,
-  childOf,
   contentsOf,
   eventually,
   launcher,
   type RunningService,
   startService,
   withoutSettings,
+  workingPid,
 } from './service.ts'
 import { type SlowLine, slowLine } from './slow-line.ts'
 
@@ -148,7 +148,7 @@ describe('beside a service', () => {
       let peak = 0
       const look = setInterval(() => {
         try {
-          const pid = childOf(child)
+          const pid = workingPid(child)
           if (pid !== null) peak = Math.max(peak, peakResidentBytes(pid))
         } catch {
           // It has just ended.

@@ -561,7 +561,7 @@ test('case 15: CONNECT, and a client that resets at once: the service lives', as
     connection.reset()
   }
   await uploadOne()
-  assert.equal(service.child.exitCode, null, `the launcher ${pid} runs`)
+  assert.equal(service.child.exitCode, null, `process ${pid} runs`)
 })
 
 /** @returns the path of a public file, too large for the buffers of a connection */

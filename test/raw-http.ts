@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { hold, isHeld } from './described.ts'
-import { childOf, contentsOf, eventually, type RunningService } from './service.ts'
+import { contentsOf, eventually, type RunningService, workingPid } from './service.ts'
 import { idleConnections, storeSockets } from './stores.ts'
 
 export type RawAnswer = {
@@ -330,10 +330,10 @@ export async function plain(response: Response): Promise<AnyAnswer> {
 
 // What the service holds
 
-/** The process that serves: a child of the launcher. */
+/** The process that serves. */
 export function serverPid(service: Pick<RunningService, 'child'>): number {
-  const pid = childOf(service.child)
-  if (pid === null) throw new Error('the launcher has no child')
+  const pid = workingPid(service.child)
+  if (pid === null) throw new Error('the service has no process')
   return pid
 }
 

@@ -42,7 +42,7 @@ export type RunningService = {
   logOf(requestId: string | null): Promise<Record<string, unknown>>
   /**
    * Ends it by SIGTERM; gives its exit status. Removes the data folder, and its stores, unless `keepData`. SIGKILL goes
-   * to the process that serves: the launcher alone would leave it time to end in good order.
+   * to the process that serves: a launcher alone would leave it time to end in good order.
    */
   stop(options?: { keepData?: boolean; signal?: NodeJS.Signals }): Promise<number | null>
 }
@@ -148,7 +148,7 @@ export async function startService({
       })
     },
     async stop({ keepData = false, signal = 'SIGTERM' } = {}) {
-      const server = signal === 'SIGKILL' ? childOf(child) : null
+      const server = signal === 'SIGKILL' ? workingPid(child) : null
       if (server === null) child.kill(signal)
       else process.kill(server, signal)
       const status = await exited
@@ -158,8 +158,8 @@ export async function startService({
   }
 }
 
-/** The first process that it has started, if there is one and the system tells. */
-export function childOf({ pid }: ChildProcess): number | null {
+/** The process that does the work: the launcher's child, where its Node.js cannot put another process in its own place. */
+export function workingPid({ pid }: ChildProcess): number | null {
   if (process.platform !== 'linux') return null
   for (const entry of readdirSync('/proc')) {
     if (!/^\d+$/.test(entry)) continue
@@ -171,7 +171,7 @@ export function childOf({ pid }: ChildProcess): number | null {
       // That process has just ended.
     }
   }
-  return null
+  return pid ?? null
 }
 
 export type CommandResult = { status: number | null; stdout: string; stderr: string }

@@ -3,35 +3,35 @@ import { randomBytes } from 'node:crypto'
 import { openAsBlob } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Peer, removeFiles, type Server, startProgram } from '../server.ts'
+import { type Peer, type Place, removeFiles, type Server, startProgram } from '../server.ts'
 
 const launcher = fileURLToPath(new URL('../../bin/assetd.mjs', import.meta.url))
 
-export const assetd: Peer = {
-  name: 'assetd',
-  async start(place) {
-    const key = `bench-${randomBytes(24).toString('hex')}`
-    const dataDir = join(place.dir, 'data')
-    const settings = {
-      ASSETD_PORT: String(place.port),
-      ASSETD_DATA_DIR: dataDir,
-      ASSETD_API_KEY: key,
-      ASSETD_RATE_LIMIT: '1000000/sec',
-      ASSETD_LOG_LEVEL: 'info',
-    }
-    // Its log goes to a file, as a service's does.
-    const words = ['-c', 'exec "$0" "$1" serve 2>>log', process.execPath, launcher]
-    const { pid, stop } = await startProgram('/bin/sh', words, place, settings)
-    const url = `http://127.0.0.1:${place.port}/v3/assets`
-    return {
-      name: 'assetd',
-      pids: [pid],
-      upload: { mode: 'multipart', url, expect: '200', key },
-      publish: (file) => publish(url, key, file),
-      removeUploads: (sizeBytes) => removeFiles(join(dataDir, 'blobs'), sizeBytes),
-      stop,
-    } satisfies Server
-  },
+export const assetd: Peer = { name: 'assetd', start: (place) => startAssetd(place) }
+
+/** @param before what comes before the command line, such as a tracer and its options */
+export async function startAssetd(place: Place, before: readonly string[] = []): Promise<Server> {
+  const key = `bench-${randomBytes(24).toString('hex')}`
+  const dataDir = join(place.dir, 'data')
+  const settings = {
+    ASSETD_PORT: String(place.port),
+    ASSETD_DATA_DIR: dataDir,
+    ASSETD_API_KEY: key,
+    ASSETD_RATE_LIMIT: '1000000/sec',
+    ASSETD_LOG_LEVEL: 'info',
+  }
+  // Its log goes to a file, as a service's does.
+  const words = ['-c', 'exec "$@" 2>>log', 'sh', ...before, process.execPath, launcher, 'serve']
+  const { pid, stop } = await startProgram('/bin/sh', words, place, settings)
+  const url = `http://127.0.0.1:${place.port}/v3/assets`
+  return {
+    name: 'assetd',
+    pids: [pid],
+    upload: { mode: 'multipart', url, expect: '200', key },
+    publish: (file) => publish(url, key, file),
+    removeUploads: (sizeBytes) => removeFiles(join(dataDir, 'blobs'), sizeBytes),
+    stop,
+  }
 }
 
 async function publish(url: string, key: string, file: string): Promise<string> {

@@ -5,7 +5,13 @@
 import { fdatasync, fsync, open, writev } from 'node:fs'
 import { promisify } from 'node:util'
 
-const openFile = promisify(open)
+export const openFile: (path: string, flags: string, mode?: number) => Promise<number> = promisify(open)
+
+/** Of the launcher (bin/launch.mjs), or as many as Node.js has by itself. */
+const threads = Number(process.env.UV_THREADPOOL_SIZE) || 4
+const syncsAtOnce = Math.max(1, threads - 3)
+const line: (() => void)[] = []
+let syncs = 0
 
 /** Makes a file, which must not be there. */
 export function openNew(path: string): Promise<number> {
@@ -13,10 +19,28 @@ export function openNew(path: string): Promise<number> {
 }
 
 /** Resolves when bytes, size and times are on the disk. */
-export const syncFile: (file: number) => Promise<void> = promisify(fsync)
+export const syncFile: (file: number) => Promise<void> = inTurn(promisify(fsync))
 
 /** Likewise, but for what is not needed to read the bytes again. */
-export const datasyncFile: (file: number) => Promise<void> = promisify(fdatasync)
+export const datasyncFile: (file: number) => Promise<void> = inTurn(promisify(fdatasync))
+
+/**
+ * Of Node's threads a few are always left for what is quick: on a slow disk a download would wait for as many syncs as
+ * there are uploads before it.
+ */
+function inTurn(sync: (file: number) => Promise<void>): (file: number) => Promise<void> {
+  return async (file) => {
+    if (syncs >= syncsAtOnce) await new Promise<void>((resolve) => line.push(resolve))
+    else syncs++
+    try {
+      return await sync(file)
+    } finally {
+      const next = line.shift()
+      if (next === undefined) syncs--
+      else next()
+    }
+  }
+}
 
 /** @returns how many bytes were written, which may be fewer than there are */
 export function writeSlices(file: number, slices: readonly Buffer[], position: number): Promise<number> {

@@ -3,14 +3,15 @@ import { closeSync, fsyncSync, openSync } from 'node:fs'
 import { constants, copyFile, link, open, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Fault } from '../errors.ts'
+import { openFile, syncFile } from './descriptors.ts'
 
 /** Makes the names in a folder durable: without it a power cut can lose a file whose bytes are safe. */
 export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
+  const folder = await openFile(path, 'r')
   try {
-    await folder.sync()
+    await syncFile(folder)
   } finally {
-    await folder.close()
+    closeSync(folder)
   }
 }
 

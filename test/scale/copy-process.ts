@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 const launcher = fileURLToPath(new URL('../../bin/assetd.mjs', import.meta.url))
 
 export type CopyProcess = {
-  /** Of the launcher; the process that serves is its child. */
+  /** Of the launcher; the process that serves is its child, or has taken its place. */
   pid: number
   port: number
   url: string
