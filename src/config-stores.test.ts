@@ -127,3 +127,75 @@ test('files can be redirected to where a bucket is, or be behind a CDN, not both
     /keep one of the two$/,
   )
 })
+
+test('nginx can be told of files on the disk, where it is known who it is', () => {
+  const proxies = { ASSETD_TRUSTED_PROXIES: '127.0.0.1' }
+  const readWith = (text: string) => readConfig({ ...proxies, ASSETD_ACCEL_REDIRECT: text }).accelRedirect
+  const faultsWith = (env: Env): readonly string[] => {
+    try {
+      readConfig({ ...proxies, ASSETD_ACCEL_REDIRECT: '/assetd-blobs/', ...env })
+    } catch (error) {
+      return (error as ConfigError).lines
+    }
+    return []
+  }
+  assert.equal(readConfig({}).accelRedirect, null)
+  assert.equal(readWith(''), null)
+  assert.equal(readWith('/assetd-blobs/'), '/assetd-blobs/')
+  assert.equal(
+    readWith('/assetd-blobs'),
+    '/assetd-blobs/',
+    'as with other paths, one slash or none is the same',
+  )
+  assert.equal(readWith('/in/a_b.c-d//'), '/in/a_b.c-d/')
+  for (const text of [
+    'assetd-blobs/',
+    '/',
+    '//',
+    '@named',
+    '/a?b/',
+    '/a#b/',
+    '/a b/',
+    '/a%2f/',
+    '/a\r\nSet-Cookie: b/',
+    '/a\nb/',
+    '/../a/',
+    '/a/./b/',
+    '/a//b/',
+    '//a/',
+    'https://a.example/b/',
+    '/é/',
+    '/a;b/',
+    '/$uri/',
+    `/${'a'.repeat(600)}/`,
+  ]) {
+    const [line = '', ...more] = faultsWith({ ASSETD_ACCEL_REDIRECT: text })
+    assert.match(
+      line,
+      /^ASSETD_ACCEL_REDIRECT is "[^\n]*": give the path of an internal location[^\n]*$/,
+      text,
+    )
+    assert.deepEqual(more, [], text)
+  }
+  for (const [env, words] of [
+    [{ ASSETD_S3_BUCKET: 'b1s' }, /^ASSETD_ACCEL_REDIRECT .*ASSETD_S3_BUCKET.*keep one of the two$/],
+    [
+      { ASSETD_S3_BUCKET: 'b1s', ASSETD_FILES_MODE: 'redirect' },
+      /^ASSETD_ACCEL_REDIRECT .*ASSETD_FILES_MODE is redirect.*keep one of the two$/,
+    ],
+    [
+      { ASSETD_TRUSTED_PROXIES: '' },
+      /^ASSETD_TRUSTED_PROXIES is required where ASSETD_ACCEL_REDIRECT is set: /,
+    ],
+    [{ ASSETD_TRUSTED_PROXIES: 'nginx' }, /^ASSETD_TRUSTED_PROXIES has "nginx"/],
+  ] satisfies readonly (readonly [Env, RegExp])[]) {
+    const [line = '', ...more] = faultsWith(env)
+    assert.match(line, words)
+    assert.deepEqual(more, [])
+  }
+  for (const env of [
+    { ASSETD_DATABASE_URL: 'postgres://h/d' },
+    { ASSETD_FILES_BASE_URL: 'https://cdn.example' },
+  ])
+    assert.deepEqual(faultsWith(env), [])
+})

@@ -42,6 +42,7 @@ export const storeSettings = {
   ASSETD_REDIS_URL: (text: string) => urlOf(text, ['redis:', 'rediss:'], 'redis://host:6379'),
   ASSETD_FILES_MODE: (text: string) => oneOf(text, filesModes),
   ASSETD_FILES_BASE_URL: publicUrl,
+  ASSETD_ACCEL_REDIRECT: internalLocation,
 } as const
 
 /** Settings that carry a password: never shown, and also read from the file `<NAME>_FILE`. */
@@ -87,12 +88,16 @@ function readS3(read: Read, faults: string[]): S3Settings | null {
   }
 }
 
+export type FilesSettings = {
+  filesMode: FilesMode
+  /** Where answers say that files are, without a trailing slash; null: at the service itself. */
+  filesBaseUrl: string | null
+  /** The path of the internal location by which nginx sends files from the disk, with a trailing slash; null: we send them. */
+  accelRedirect: string | null
+}
+
 /** How files reach who reads them. */
-export function readFilesMode(
-  read: Read,
-  s3: S3Settings | null,
-  faults: string[],
-): { filesMode: FilesMode; filesBaseUrl: string | null } {
+export function readFilesMode(read: Read, s3: S3Settings | null, faults: string[]): FilesSettings {
   const filesMode = read('ASSETD_FILES_MODE') ?? 'service'
   const filesBaseUrl = read('ASSETD_FILES_BASE_URL') ?? null
   if (filesMode === 'redirect' && s3 === null)
@@ -103,7 +108,16 @@ export function readFilesMode(
     faults.push(
       'ASSETD_FILES_MODE is redirect and ASSETD_FILES_BASE_URL is set: a CDN would keep addresses that end within minutes; keep one of the two',
     )
-  return { filesMode, filesBaseUrl }
+  const accelRedirect = read('ASSETD_ACCEL_REDIRECT') ?? null
+  if (accelRedirect !== null && filesMode === 'redirect')
+    faults.push(
+      'ASSETD_ACCEL_REDIRECT is set and ASSETD_FILES_MODE is redirect: files are sent by nginx or by the bucket; keep one of the two',
+    )
+  else if (accelRedirect !== null && s3 !== null)
+    faults.push(
+      'ASSETD_ACCEL_REDIRECT is set and ASSETD_S3_BUCKET is too: nginx sends files from the data folder alone, and there are none; keep one of the two',
+    )
+  return { filesMode, filesBaseUrl, accelRedirect }
 }
 
 function alone(name: string, needed: string): string {
@@ -136,9 +150,23 @@ function region(text: string): string {
 /** Letters that no store, signature or log writes in another way. */
 function prefix(text: string): string {
   const bare = text.replace(/\/+$/, '')
-  if (!/^[\w.-]+(\/[\w.-]+)*$/.test(bare) || bare.length > 512 || /(^|\/)\.{1,2}(\/|$)/.test(bare))
+  if (!isPlainPath(bare))
     throw new Unusable(
       `is ${JSON.stringify(text.slice(0, 80))}: give names of letters, digits, "_", "." and "-" with slashes between, such as media/assetd`,
     )
   return `${bare}/`
+}
+
+/** Nor one that nginx reads in another way, in a header or in its configuration. */
+function internalLocation(text: string): string {
+  const bare = text.replace(/\/+$/, '')
+  if (!bare.startsWith('/') || !isPlainPath(bare.slice(1)))
+    throw new Unusable(
+      `is ${JSON.stringify(text.slice(0, 80))}: give the path of an internal location of nginx, of letters, digits, "_", "." and "-", such as /assetd-blobs/`,
+    )
+  return `${bare}/`
+}
+
+function isPlainPath(path: string): boolean {
+  return /^[\w.-]+(\/[\w.-]+)*$/.test(path) && path.length <= 512 && !/(^|\/)\.{1,2}(\/|$)/.test(path)
 }

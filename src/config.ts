@@ -7,7 +7,7 @@ import { resolve } from 'node:path'
 import { type MediaType, mediaTypeNames } from './asset.ts'
 import { isKubernetesName, kubernetesFaults, unknownNames } from './config-names.ts'
 import {
-  type FilesMode,
+  type FilesSettings,
   readFilesMode,
   readStores,
   type Stores,
@@ -31,16 +31,13 @@ import {
 
 export type OAuth = { issuer: string; audience: string; workspaceClaim: string | null }
 
-export type Config = {
+export type Config = FilesSettings & {
   host: string
   port: number
   /** Without a trailing slash; null: `http://host:port` of the socket we listen on. */
   publicUrl: string | null
   dataDir: string
   stores: Stores
-  filesMode: FilesMode
-  /** Where answers say that files are, without a trailing slash; null: at the service itself. */
-  filesBaseUrl: string | null
   apiKey: string | null
   rateLimit: RateLimit | null
   maxFileBytes: number
@@ -159,6 +156,12 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   if (everyAddress.has(config.host) && config.publicUrl === null && !env.ASSETD_PUBLIC_URL?.trim()) {
     faults.push(
       `ASSETD_PUBLIC_URL is required where ASSETD_HOST is ${config.host}: give the address that clients use, such as https://media.example.com`,
+    )
+  }
+  if (config.accelRedirect !== null && !env.ASSETD_TRUSTED_PROXIES?.trim()) {
+    // Whoever is not nginx would take the answer, which has no body, for an empty file.
+    faults.push(
+      'ASSETD_TRUSTED_PROXIES is required where ASSETD_ACCEL_REDIRECT is set: give the address that nginx reaches the service from, such as 127.0.0.1',
     )
   }
   // One upload of the largest size has to fit, with the 1 MiB that may come beside its file. A direct one counts no more.

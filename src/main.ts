@@ -171,7 +171,7 @@ async function openService(
         pace,
         docsUrl,
       }),
-      file: createFileRoute({ database, blobs, clock, redirects: config.filesMode === 'redirect' }),
+      file: createFileRoute({ ...config, database, blobs, clock }),
       ...createHealthRoutes({
         database,
         blobs,

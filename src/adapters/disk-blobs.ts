@@ -43,7 +43,8 @@ export async function createDiskBlobs(dir: string): Promise<Blobs> {
 export function openDiskBlobs(dir: string): Blobs {
   const incoming = join(dir, 'incoming')
   const identityFile = join(dir, 'store-id')
-  const shardOf = (key: string): string => join(dir, 'blobs', key.slice(0, 2))
+  const nameOfShard = (key: string): string => key.slice(0, 2)
+  const shardOf = (key: string): string => join(dir, 'blobs', nameOfShard(key))
   const shards = createShards(join(dir, 'blobs'))
   const blocks = createBlockPool()
 
@@ -117,6 +118,7 @@ export function openDiskBlobs(dir: string): Blobs {
         await removeFile(draft)
       }
     },
+    pathOf: (key) => `${nameOfShard(key)}/${key}`,
     async freeBytes() {
       try {
         const { bavail, bsize } = await statfs(incoming)

@@ -36,6 +36,8 @@ export interface Blobs {
    * @throws {Fault} `service_unavailable`
    */
   identify(id: string): Promise<void>
+  /** Only where each blob is a file of its own: its path below the folder of all of them, with slashes. */
+  pathOf?(key: string): string
   /** Only where others than we can put and get the bytes. */
   presign?: Presign
 }

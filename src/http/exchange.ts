@@ -13,6 +13,8 @@ export type Exchange = {
   replayed: boolean
   /** Bytes of the file that was taken in or given out. */
   bytes: number
+  /** nginx was told to send these bytes. */
+  handedOver: boolean
 }
 
 export function newExchange(id: string): Exchange {
@@ -24,6 +26,7 @@ export function newExchange(id: string): Exchange {
     assetId: null,
     replayed: false,
     bytes: 0,
+    handedOver: false,
   }
 }
 
@@ -45,6 +48,7 @@ export function logExchange(
     reason: fault?.details?.reason,
     duration_ms: Math.round((performance.now() - exchange.startedAtMs) * 10) / 10,
     bytes: exchange.bytes,
+    handed_over: exchange.handedOver || undefined,
     workspace: caller?.principal.workspace,
     key_id: caller?.keyId ?? undefined,
     address: seen.address,

@@ -17,6 +17,14 @@ const contentRange = {
   },
 }
 
+const toNginx = {
+  'X-Accel-Redirect': {
+    description:
+      'Never to a client: tells an nginx in front of the service, which takes it away, of the file to send in place of the empty body (ASSETD_ACCEL_REDIRECT)',
+    schema: { type: 'string' },
+  },
+}
+
 const anyBytes = { '*/*': { schema: { type: 'string', format: 'binary' } } }
 
 export const getFile = {
@@ -28,7 +36,7 @@ export const getFile = {
   parameters: [inPath('name', '`<asset_id>.<ext>`, as in the `url` of an upload')],
   responses: {
     ...withPathParameter,
-    '200': publicAnswer('The bytes of the asset', anyBytes, ofFile),
+    '200': publicAnswer('The bytes of the asset', anyBytes, { ...ofFile, ...toNginx }),
     '206': publicAnswer('The range that was asked for', anyBytes, { ...ofFile, ...contentRange }),
     '302': publicAnswer(
       'The bytes are got at the store itself, at an address that ends soon (ASSETD_FILES_MODE=redirect)',

@@ -1,21 +1,20 @@
 /** `GET /files/<asset_id>.<ext>`: the public URL of an asset, made so that a browser cannot be turned against us. */
-import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { assetTypes, publicFileName } from '../asset.ts'
-import type { Blobs } from '../assets/blobs.ts'
+import type { Blob, Blobs } from '../assets/blobs.ts'
 import type { Clock } from '../clock.ts'
+import type { Config } from '../config.ts'
 import { Fault } from '../errors.ts'
-import { select } from '../http/conditions.ts'
+import { type Selection, select } from '../http/conditions.ts'
 import { HttpFault } from '../http/framing.ts'
+import { nginxAnswersAlike } from '../http/nginx.ts'
 import { findPublicFile, type PublicFile } from '../records/assets.ts'
 import type { Database } from '../records/database.ts'
 
-export type FileRoutesOptions = {
+export type FileRoutesOptions = Pick<Config, 'filesMode' | 'accelRedirect'> & {
   database: Database
   blobs: Blobs
   clock: Pick<Clock, 'wallMs'>
-  /** A GET is sent on to the store itself, which has to be one that can be. */
-  redirects: boolean
 }
 
 /** Long enough to look at a film in pieces, short enough to be of no use to who finds it in a log. */
@@ -47,7 +46,7 @@ const policies = {
   document: "default-src 'none'; sandbox",
 } as const
 
-export function createFileRoute({ database, blobs, clock, redirects }: FileRoutesOptions) {
+export function createFileRoute({ database, blobs, clock, filesMode, accelRedirect }: FileRoutesOptions) {
   return async function file(request: FastifyRequest, reply: FastifyReply) {
     reply.headers(safety)
     const name = (request.params as { name: string }).name
@@ -58,7 +57,7 @@ export function createFileRoute({ database, blobs, clock, redirects }: FileRoute
     // Nor is anybody told that what they have of it is good.
     if (found.damaged_at_ms !== null) throw new Error(`the blob ${found.blob_key} is marked as damaged`)
 
-    if (redirects && request.method === 'GET') return sendOn(reply, name, found)
+    if (filesMode === 'redirect' && request.method === 'GET') return sendOn(reply, name, found)
 
     const etag = `"${found.sha256}"`
     const about = { etag, lastModifiedMs: found.completed_at_ms, sizeBytes: found.size_bytes }
@@ -73,12 +72,15 @@ export function createFileRoute({ database, blobs, clock, redirects }: FileRoute
     if (selection.status === 304) return reply.code(304).headers(headers).send()
     const [start, end] =
       selection.status === 206 ? [selection.start, selection.end] : [0, found.size_bytes - 1]
-    const opened = await openBytes(assetId, found, start, end)
-    const bytes = request.method === 'HEAD' ? void opened.destroy() : opened
-    if (bytes !== undefined) {
-      request.exchange.bytes = end - start + 1
-      reply.raw.setTimeout(unreadMs)
+    const blob = await openBlob(assetId, found)
+    if (request.method === 'GET') request.exchange.bytes = end - start + 1
+    if (accelRedirect !== null && nginxAnswersAlike(request, selection)) {
+      await blob.close()
+      request.exchange.handedOver = true
+      return reply.headers(headersForNginx(headers, selection, accelRedirect + pathOf(found))).send()
     }
+    const bytes = request.method === 'HEAD' ? void (await blob.close()) : blob.stream(start, end)
+    if (bytes !== undefined) reply.raw.setTimeout(unreadMs)
     // Only now: an error that comes before must not look like the file.
     reply.code(selection.status).headers({ ...headers, 'content-length': end - start + 1 })
     if (selection.status === 206) reply.header('content-range', `bytes ${start}-${end}/${found.size_bytes}`)
@@ -101,12 +103,14 @@ export function createFileRoute({ database, blobs, clock, redirects }: FileRoute
     return reply.code(302).headers({ location: url, 'cache-control': 'no-store' }).send()
   }
 
-  async function openBytes(
-    assetId: string,
-    found: PublicFile,
-    start: number,
-    end: number,
-  ): Promise<Readable> {
+  /** Below the folder of all blobs, as nginx knows it too. */
+  function pathOf(found: PublicFile): string {
+    if (blobs.pathOf === undefined) throw new Error('this store has no files that nginx could send')
+    return blobs.pathOf(found.blob_key)
+  }
+
+  /** Of the recorded size: what was cut is not served as good, whoever sends it. */
+  async function openBlob(assetId: string, found: PublicFile): Promise<Blob> {
     const blob = await blobs.open(found.blob_key)
     if (blob === null || blob.sizeBytes !== found.size_bytes) {
       await blob?.close()
@@ -114,7 +118,7 @@ export function createFileRoute({ database, blobs, clock, redirects }: FileRoute
       if ((await findPublicFile(database, assetId)) === null) throw notFound()
       throw new Error(`the blob ${found.blob_key} is missing or not of the size that was recorded`)
     }
-    return blob.stream(start, end)
+    return blob
   }
 }
 
@@ -129,6 +133,13 @@ function fileHeaders(name: string, found: PublicFile, etag: string): Record<stri
     'accept-ranges': 'bytes',
     'content-security-policy': policies[kind],
   }
+}
+
+/** nginx passes them on, by itself or as deploy/nginx/accel.conf says. It makes the status, the length and the range itself. */
+function headersForNginx(ofFile: Record<string, string>, { status }: Selection, path: string) {
+  const { 'accept-ranges': ranges, ...others } = ofFile
+  // To the whole it adds one of its own, and to a range none.
+  return { ...others, ...(status === 206 ? { 'accept-ranges': ranges } : {}), 'x-accel-redirect': path }
 }
 
 /** The first read failed: the error that is sent in place of the file must not look like it either. */

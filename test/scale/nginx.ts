@@ -31,12 +31,7 @@ const deployed = (name: string): string =>
   readFileSync(new URL(`../../deploy/nginx/${name}`, import.meta.url), 'utf8')
 
 /** Writes the deployed configuration for these ports; nothing of it is changed but where it listens, logs and asks. */
-function configure(
-  folder: string,
-  port: number,
-  copies: readonly number[],
-  down: readonly number[] = [],
-): string {
+function configure(folder: string, { port, copies, blobs }: Front, down: readonly number[] = []): string {
   const replace = (text: string, what: RegExp | string, by: string): string => {
     const changed = text.replace(what, by)
     if (changed === text) throw new Error(`the configuration has no ${what}`)
@@ -50,11 +45,16 @@ function configure(
     /(?:\s*server 127\.0\.0\.1:\d+ max_fails=3 fail_timeout=5s;)+/,
     `\n${servers.join('\n')}`,
   )
-  const site = replace(
+  let site = replace(
     replace(deployed('assetd.conf'), 'listen 80;', `listen 127.0.0.1:${port};`),
     '/var/log/nginx/assetd.log',
     join(folder, 'requests.log'),
   )
+  if (blobs !== undefined) {
+    const accel = replace(deployed('accel.conf'), 'alias /var/lib/assetd/blobs/;', `alias ${blobs}/;`)
+    writeFileSync(join(folder, 'accel.conf'), accel)
+    site = replace(site, '# include /etc/nginx/assetd-accel.conf;', `include ${join(folder, 'accel.conf')};`)
+  }
   writeFileSync(join(folder, 'upstream.conf'), upstream)
   writeFileSync(join(folder, 'assetd.conf'), site)
   const places = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
@@ -74,11 +74,24 @@ function configure(
   return main
 }
 
+type Front = {
+  port: number
+  /** Ports that it spreads requests over. */
+  copies: readonly number[]
+  /** The folder of all blobs, where it sends files itself. */
+  blobs?: string
+}
+
 /** @param copies ports that it spreads requests over */
-export async function startNginx(port: number, copies: readonly number[]): Promise<NginxServer> {
+export async function startNginx(
+  port: number,
+  copies: readonly number[],
+  { blobs }: Pick<Front, 'blobs'> = {},
+): Promise<NginxServer> {
   if (found === undefined) throw new Error(String(noNginx))
   const folder = mkdtempSync(join(tmpdir(), 'assetd-nginx-'))
-  const file = configure(folder, port, copies)
+  const front: Front = { port, copies, ...(blobs === undefined ? {} : { blobs }) }
+  const file = configure(folder, front)
   const args = ['-e', join(folder, 'error.log'), '-c', file]
   execFileSync(found, [...args, '-t'], { stdio: 'pipe' })
   const child = spawn(found, args, { stdio: 'ignore' })
@@ -94,7 +107,7 @@ export async function startNginx(port: number, copies: readonly number[]): Promi
         .filter(Boolean)
         .map((line) => JSON.parse(line)),
     async reload(down) {
-      configure(folder, port, copies, down)
+      configure(folder, front, down)
       const workers = workersOf(child)
       child.kill('SIGHUP')
       // The old ones go once what they have is done; until then they know the old list.
@@ -112,6 +125,17 @@ export async function startNginx(port: number, copies: readonly number[]): Promi
       rmSync(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** The other ends of connections to a port of ours, in whatever state. */
+export function remotesOf(port: number): string[] {
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  return readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, local]) => local?.endsWith(suffix))
+    .map(([, , remote = '']) => remote)
+    .filter((remote) => !remote.startsWith('00000000'))
 }
 
 function workersOf({ pid }: ChildProcess): string[] {
