@@ -127,17 +127,6 @@ export async function startNginx(
   }
 }
 
-/** The other ends of connections to a port of ours, in whatever state. */
-export function remotesOf(port: number): string[] {
-  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
-  return readFileSync('/proc/net/tcp', 'utf8')
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/))
-    .filter(([, local]) => local?.endsWith(suffix))
-    .map(([, , remote = '']) => remote)
-    .filter((remote) => !remote.startsWith('00000000'))
-}
-
 function workersOf({ pid }: ChildProcess): string[] {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean)
 }

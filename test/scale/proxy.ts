@@ -3,6 +3,8 @@ import { createServer, connect as dial, type Socket } from 'node:net'
 
 export type Proxy = {
   port: number
+  /** Made to it so far. */
+  connections: number
   /** Of every piece of data, in each direction. */
   delayMs: number
   /** Tells of each piece that the client sends; once it returns true the server's answers are lost, and then the line. */
@@ -15,6 +17,7 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
   const server = createServer((client) => {
     const target = dial(targetPort, '127.0.0.1')
     let isDeaf = false
+    proxy.connections++
     const later = (work: () => void): void => {
       if (proxy.delayMs === 0) work()
       else setTimeout(work, proxy.delayMs)
@@ -45,6 +48,7 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
   })
   const proxy: Proxy = {
     port: 0,
+    connections: 0,
     delayMs: 0,
     onSent: undefined,
     async close() {
