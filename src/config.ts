@@ -116,6 +116,9 @@ export const settingNames: readonly string[] = [
   ...secrets.map((name) => `${name}_FILE`),
 ]
 
+/** How many threads Node.js has for the disk: the launcher's number (bin/launch.mjs), or Node's own. */
+export const poolThreads = Number(process.env.UV_THREADPOOL_SIZE) || 4
+
 /**
  * Reads the settings of `serve`.
  * @param env usually `process.env`; a name set to nothing counts as not set, but for secrets

@@ -5,7 +5,6 @@ import type { FastifyBaseLogger } from 'fastify'
 import { pino } from 'pino'
 import packageJson from '../package.json' with { type: 'json' }
 import { openCounters } from './adapters/counters.ts'
-import { createRemoteIssuerKeys } from './adapters/remote-issuer.ts'
 import { openStores } from './adapters/stores.ts'
 import { createUrlFetch } from './adapters/url-fetch.ts'
 import { createRoutes } from './app.ts'
@@ -123,7 +122,7 @@ async function openService(
   let draining = false
   const apiKeys = createApiKeys(database, config.apiKey, clock.wallMs)
   const tokenIssuer = await openTokenIssuer(database, clock)
-  const outside = outsideIssuer(config, log)
+  const outside = await outsideIssuer(config, log)
   const issuers = [tokenIssuer.trust, ...(outside === null ? [] : [outside.trust])]
   const bearerTokens = createBearerTokens(issuers, clock.wallMs)
   const claims = createKeyClaims({ ...kept, leases })
@@ -230,11 +229,12 @@ async function openService(
   }
 }
 
-function outsideIssuer(
+async function outsideIssuer(
   { oauth }: Config,
   log: FastifyBaseLogger,
-): { trust: Issuer; reachable: () => boolean } | null {
+): Promise<{ trust: Issuer; reachable: () => boolean } | null> {
   if (oauth === null) return null
+  const { createRemoteIssuerKeys } = await import('./adapters/remote-issuer.ts')
   const onTrouble = (err: unknown) => log.warn({ err }, 'the keys of the token issuer cannot be fetched')
   const { keys, reachable } = createRemoteIssuerKeys({ issuer: oauth.issuer, onTrouble })
   return { trust: { ...oauth, keys }, reachable }

@@ -4,12 +4,11 @@
  */
 import { fdatasync, fsync, open, writev } from 'node:fs'
 import { promisify } from 'node:util'
+import { poolThreads } from '../config.ts'
 
 export const openFile: (path: string, flags: string, mode?: number) => Promise<number> = promisify(open)
 
-/** Of the launcher (bin/launch.mjs), or as many as Node.js has by itself. */
-const threads = Number(process.env.UV_THREADPOOL_SIZE) || 4
-const syncsAtOnce = Math.max(1, threads - 3)
+const syncsAtOnce = Math.max(1, poolThreads - 3)
 const line: (() => void)[] = []
 let syncs = 0
 

@@ -1,5 +1,4 @@
 /** Token buckets in memory, on the monotonic clock, for a bounded number of keys. */
-import { LRUCache } from 'lru-cache'
 import type { Counters, Policy } from '../gate/counters.ts'
 import { countOf, hasOne, refilled } from '../gate/token-bucket.ts'
 
@@ -10,12 +9,20 @@ const maxBuckets = 100_000
 
 /** @param now milliseconds of a clock that never goes back */
 export function createMemoryCounters(now: () => number = () => performance.now()): Counters {
-  const buckets = new LRUCache<string, Bucket>({ max: maxBuckets })
+  /** In the order of their last use, which a Map keeps; it takes no memory before it holds something. */
+  const buckets = new Map<string, Bucket>()
+
+  const keep = (key: string, bucket: Bucket): void => {
+    buckets.delete(key)
+    buckets.set(key, bucket)
+    if (buckets.size > maxBuckets) buckets.delete(buckets.keys().next().value ?? '')
+  }
 
   const filled = (key: string, policy: Policy): Bucket => {
     const atMs = now()
     const bucket = buckets.get(key)
     if (bucket === undefined) return { tokens: policy.limit, atMs }
+    keep(key, bucket)
     return { tokens: refilled(bucket.tokens, (atMs - bucket.atMs) / 1000, policy), atMs }
   }
 
@@ -25,7 +32,7 @@ export function createMemoryCounters(now: () => number = () => performance.now()
       const allowed = hasOne(bucket.tokens)
       if (!allowed) return countOf(bucket.tokens, policy, false)
       bucket.tokens = Math.max(0, bucket.tokens - 1)
-      buckets.set(key, bucket)
+      keep(key, bucket)
       return countOf(bucket.tokens, policy, true)
     },
     async peek(key, policy) {

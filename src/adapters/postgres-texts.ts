@@ -1,6 +1,6 @@
 /** The words of assets in PostgreSQL: a column that a trigger keeps; see the migrations. */
-import { sql } from 'kysely'
 import type { TextIndex } from '../records/database.ts'
+import { sql } from '../records/kysely.ts'
 
 /**
  * PostgreSQL cannot know how common a word is, and either way to it is wrong for some words by seconds: from the newest

@@ -3,14 +3,7 @@
  * costs one round trip: a statement that had to change a row and did not raises an error, which undoes the batch.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import {
-  type CompiledQuery,
-  DummyDriver,
-  Kysely,
-  PostgresAdapter,
-  PostgresIntrospector,
-  PostgresQueryCompiler,
-} from 'kysely'
+import type { CompiledQuery } from 'kysely'
 import { DatabaseError, Pool, type PoolClient, type PoolConfig, type QueryConfig } from 'pg'
 import {
   type Compilable,
@@ -19,6 +12,13 @@ import {
   type Outcome,
   type Step,
 } from '../records/database.ts'
+import {
+  DummyDriver,
+  Kysely,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+} from '../records/kysely.ts'
 import type { Tables } from '../records/schema.ts'
 import { openSharedClock, type SharedClock } from './postgres-clock.ts'
 import { clientConfig, prepare } from './postgres-connection.ts'

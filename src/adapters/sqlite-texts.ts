@@ -1,6 +1,6 @@
 /** The words of assets in SQLite's full-text index; what keeps it is in the migrations. */
-import { sql } from 'kysely'
 import type { TextIndex } from '../records/database.ts'
+import { sql } from '../records/kysely.ts'
 
 export const sqliteTexts: TextIndex = {
   find({ workspace, kind, words, before, limit }) {

@@ -3,19 +3,20 @@
  * each, so that one fsync serves them all (group commit); the main thread never waits for a disk.
  */
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
-import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_threads'
 import type { Outcome } from '../records/database.ts'
 import { migrate, openForWriting, watchIdentity } from './sqlite-connection.ts'
 
 export type WireStep = { sql: string; parameters: SQLInputValue[]; mustChange: boolean }
-export type WriterRequest = { id: number; batch: WireStep[] } | { close: true }
+/** `open` comes first, and once. */
+export type WriterRequest = { open: string } | Job | { close: true }
 export type WriterReply =
   | { opened: true }
   | { failedToOpen: { name: string; message: string } }
   | { results: Result[] }
   | { failed: { ids: number[]; message: string } }
 
-type Job = { id: number; batch: WireStep[] }
+export type Job = { id: number; batch: WireStep[] }
 
 /** A batch's outcome, or what the database refused it for. */
 export type Result = { id: number; outcome: Outcome } | { id: number; refused: string }
@@ -78,7 +79,7 @@ function run(port: MessagePort, connection: DatabaseSync, assertSameFiles: () =>
     let closing = false
     for (let request: WriterRequest | undefined = first; request !== undefined; ) {
       if ('close' in request) closing = true
-      else jobs.push(request)
+      else if ('batch' in request) jobs.push(request)
       if (closing || jobs.length >= maxJobsAtOnce) break
       request = receiveMessageOnPort(port)?.message
     }
@@ -90,15 +91,16 @@ function run(port: MessagePort, connection: DatabaseSync, assertSameFiles: () =>
   })
 }
 
-if (parentPort !== null) {
+parentPort?.once('message', (first: WriterRequest) => {
+  if (parentPort === null || !('open' in first)) return
   try {
-    const connection = openForWriting(workerData.path)
+    const connection = openForWriting(first.open)
     migrate(connection)
     parentPort.postMessage({ opened: true } satisfies WriterReply)
-    run(parentPort, connection, watchIdentity(workerData.path))
+    run(parentPort, connection, watchIdentity(first.open))
   } catch (error) {
     const { name, message } = error as Error
     parentPort.postMessage({ failedToOpen: { name, message } } satisfies WriterReply)
     parentPort.close()
   }
-}
+})

@@ -1,20 +1,24 @@
 /** The embedded database: `node:sqlite`, writing in a thread of its own, reading here on a read-only connection. */
 
-import { extname } from 'node:path'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
-import { Worker } from 'node:worker_threads'
-import { DummyDriver, Kysely, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely'
 import type { Fault } from '../errors.ts'
 import {
   type Compilable,
   type Database,
   databaseUnavailable,
   type Outcome,
-  SchemaTooNew,
   type Step,
 } from '../records/database.ts'
+import {
+  DummyDriver,
+  Kysely,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+} from '../records/kysely.ts'
 import type { Tables } from '../records/schema.ts'
 import { sqliteTexts } from './sqlite-texts.ts'
+import { startWriter } from './sqlite-thread.ts'
 import type { WireStep, WriterReply, WriterRequest } from './sqlite-writer.ts'
 
 const build = new Kysely<Tables>({
@@ -107,21 +111,6 @@ export async function openSqlite(path: string): Promise<Database> {
     await ended
   }
   return database
-}
-
-function startWriter(path: string): Promise<Worker> {
-  // `.js` in the package, where the code is compiled.
-  const file = `./sqlite-writer${extname(import.meta.url)}`
-  const writer = new Worker(new URL(file, import.meta.url), { workerData: { path } })
-  return new Promise((resolve, reject) => {
-    writer.once('error', reject)
-    writer.once('message', (reply: WriterReply) => {
-      writer.off('error', reject)
-      if (!('failedToOpen' in reply)) return resolve(writer)
-      const { name, message } = reply.failedToOpen
-      reject(name === 'SchemaTooNew' ? new SchemaTooNew(message) : new Error(message))
-    })
-  })
 }
 
 function failAfter(ms: number): Promise<never> {

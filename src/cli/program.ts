@@ -1,6 +1,7 @@
 /** The command line: one file a command, all of them named here. */
 import { Command, CommanderError } from 'commander'
 import packageJson from '../../package.json' with { type: 'json' }
+import { prepareWriter } from '../adapters/sqlite-thread.ts'
 import { StoreRefused } from '../adapters/store-refused.ts'
 import { openRecordsOf, type Records } from '../adapters/stores.ts'
 import { ConfigError, readStoreConfig, type StoreConfig } from '../config.ts'
@@ -26,6 +27,7 @@ program
   .command('serve')
   .description('run the service; settings are environment variables (ASSETD_…)')
   .action(async () => {
+    if (!process.env.ASSETD_DATABASE_URL && !process.env.ASSETD_DATABASE_URL_FILE) prepareWriter()
     // Loaded only here: the other commands need none of it and start faster without.
     const { serve } = await import('./serve.ts')
     await serve(process.env)

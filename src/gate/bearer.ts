@@ -3,7 +3,7 @@
  * published keys of the issuer that the token names. There are at most two issuers: the embedded one, and one that
  * the configuration names.
  */
-import { decodeJwt, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose'
+import type { JWTPayload, JWTVerifyGetKey } from 'jose'
 import { Fault } from '../errors.ts'
 import { type Principal, parseScopes } from '../principal.ts'
 
@@ -23,66 +23,21 @@ export interface BearerTokens {
   verify(token: string): Promise<KnownToken>
 }
 
-/** Asymmetric ones alone: with a shared secret, whoever checks tokens could make them (RFC 8725 section 3.1). */
-const algorithms = [
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-]
-
 /** @param now unix milliseconds */
 export function createBearerTokens(issuers: readonly Issuer[], now: () => number): BearerTokens {
   return {
     async verify(token) {
-      const issuer = issuers.find((one) => one.issuer === claimedIssuer(token))
+      const { claimedIssuer, verified } = await import('./jwt.ts')
+      const claimed = claimedIssuer(token)
+      if (claimed === null) throw refused('it is not a JWT (opaque tokens are not taken)')
+      const issuer = issuers.find((one) => one.issuer === claimed.issuer)
       if (issuer === undefined) throw refused('it is of an issuer that this service does not know')
-      const payload = await verifyWith(issuer, token, new Date(now()))
+      const result = await verified(issuer, token, new Date(now()))
+      if ('reason' in result) throw refused(result.reason)
+      const { payload } = result
       return { principal: principalOf(payload, issuer), credential: credentialOf(payload, issuer) }
     },
   }
-}
-
-/** Read before anything is proven, to choose whose keys prove it. */
-function claimedIssuer(token: string): unknown {
-  try {
-    return decodeJwt(token).iss
-  } catch {
-    throw refused('it is not a JWT (opaque tokens are not taken)')
-  }
-}
-
-async function verifyWith(issuer: Issuer, token: string, currentDate: Date): Promise<JWTPayload> {
-  try {
-    const { payload } = await jwtVerify(token, issuer.keys, {
-      algorithms,
-      typ: 'at+jwt', // RFC 9068 section 4: keeps an ID token of the same issuer out
-      issuer: issuer.issuer,
-      audience: issuer.audience,
-      requiredClaims: ['exp', 'sub'],
-      clockTolerance: 5,
-      currentDate,
-    })
-    return payload
-  } catch (error) {
-    if (error instanceof Fault) throw error
-    throw refused(reasonOf(error))
-  }
-}
-
-function reasonOf(error: unknown): string {
-  if (error instanceof errors.JWTExpired) return 'it has expired'
-  if (error instanceof errors.JWTClaimValidationFailed) return `its ${error.claim} is not as required`
-  if (error instanceof errors.JWSSignatureVerificationFailed) return 'its signature does not match'
-  if (error instanceof errors.JWKSNoMatchingKey) return 'its issuer publishes no key that signed it'
-  return 'it is not a valid signed access token'
 }
 
 function principalOf(payload: JWTPayload, { workspaceClaim }: Issuer): Principal {

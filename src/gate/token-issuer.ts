@@ -1,6 +1,6 @@
 /** The embedded issuer: names and a signing key that are made once and kept with the records. */
-import { hkdfSync, randomUUID } from 'node:crypto'
-import { createLocalJWKSet, exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from 'jose'
+import { generateKeyPairSync, hkdfSync, randomUUID } from 'node:crypto'
+import type { JWK, JWTVerifyGetKey } from 'jose'
 import type { Clock } from '../clock.ts'
 import type { Principal } from '../principal.ts'
 import type { Database } from '../records/database.ts'
@@ -25,36 +25,37 @@ export interface TokenIssuer {
 export async function openTokenIssuer(database: Database, clock: Clock): Promise<TokenIssuer> {
   let row = await findTokenIssuer(database)
   if (row === null) {
-    await database.write([insertTokenIssuer(database, await newIssuer(clock))])
+    await database.write([insertTokenIssuer(database, newIssuer(clock))])
     row = await findTokenIssuer(database)
   }
   if (row === null) throw new Error('the token issuer was written and is not there')
   return fromRow(row, clock)
 }
 
-async function newIssuer(clock: Clock): Promise<TokenIssuerRow> {
-  const { privateKey } = await generateKeyPair(algorithm, { extractable: true })
+function newIssuer(clock: Clock): TokenIssuerRow {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   return {
     issuer: `urn:assetd:${randomUUID()}`,
     audience: 'assetd',
     key_id: randomUUID(),
-    private_jwk: JSON.stringify(await exportJWK(privateKey)),
+    private_jwk: JSON.stringify(privateKey.export({ format: 'jwk' })),
     created_at_ms: clock.wallMs(),
   }
 }
 
-async function fromRow(row: TokenIssuerRow, clock: Clock): Promise<TokenIssuer> {
+function fromRow(row: TokenIssuerRow, clock: Clock): TokenIssuer {
   const privateJwk = JSON.parse(row.private_jwk) as JWK
-  const signingKey = await importJWK(privateJwk, algorithm)
   const { d: _secret, ...publicJwk } = privateJwk
   const jwks = { keys: [{ ...publicJwk, kid: row.key_id, alg: algorithm, use: 'sig' }] }
   return {
-    trust: { issuer: row.issuer, audience: row.audience, workspaceClaim, keys: createLocalJWKSet(jwks) },
+    trust: { issuer: row.issuer, audience: row.audience, workspaceClaim, keys: keysOf(jwks) },
     jwks,
     secretFor(purpose) {
       return Buffer.from(hkdfSync('sha256', String(privateJwk.d), row.issuer, purpose, 32))
     },
-    mint(principal, expiresInSeconds) {
+    async mint(principal, expiresInSeconds) {
+      const { importJWK, SignJWT } = await import('jose')
+      const signingKey = await importJWK(privateJwk, algorithm)
       const nowSeconds = Math.floor(clock.wallMs() / 1000)
       return new SignJWT({
         [workspaceClaim]: principal.workspace,
@@ -70,5 +71,14 @@ async function fromRow(row: TokenIssuerRow, clock: Clock): Promise<TokenIssuer> 
         .setExpirationTime(nowSeconds + expiresInSeconds)
         .sign(signingKey)
     },
+  }
+}
+
+/** Loaded with the first token, like the rest of what reads tokens (jwt.ts). */
+function keysOf(jwks: { keys: JWK[] }): JWTVerifyGetKey {
+  let find: JWTVerifyGetKey | null = null
+  return async (header, token) => {
+    find ??= (await import('jose')).createLocalJWKSet(jwks)
+    return find(header, token)
   }
 }

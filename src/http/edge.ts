@@ -2,7 +2,6 @@
  * Fastify, as we run it: it finds the route; everything a client can see beside a handler's own answer is done
  * here, once for all routes: request ids, framing, the error envelope, refusals that are heard, and the log.
  */
-import { METHODS } from 'node:http'
 import { Readable } from 'node:stream'
 import Fastify, {
   type FastifyBaseLogger,
@@ -19,7 +18,7 @@ import { checkFraming } from './framing.ts'
 import { hasUnreadBody, type Linger } from './linger.ts'
 import { closeAfterAnswer, isLast } from './pipeline.ts'
 import { type Problem, toFault, toProblem } from './problem.ts'
-import { expectationOf, type Handler, type HttpServer } from './server.ts'
+import { expectationOf, type Handler, type HttpServer, METHODS } from './server.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -2,7 +2,7 @@
  * The HTTP server below the routes: limits, the events that Node leaves to us, and answers in our envelope where
  * the parser itself refuses a request.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Fault } from '../errors.ts'
@@ -11,6 +11,9 @@ import { createCrowd } from './crowd.ts'
 import { type Expectation, HttpFault } from './framing.ts'
 import { boundRequests, closeAfterAnswer, inTurn, isAnswering, isCut, newestOn } from './pipeline.ts'
 import { toProblem } from './problem.ts'
+
+/** Imported by name, the module loads all that it has, the client of `fetch` among it: a thirtieth of the start. */
+export const { createServer, METHODS, STATUS_CODES } = process.getBuiltinModule('node:http')
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => unknown
 

@@ -1,8 +1,9 @@
 /** The rows of assets: reserved as pending, then completed or removed. */
-import { type Selectable, sql } from 'kysely'
+import type { Selectable } from 'kysely'
 import type { FileFacts } from '../asset.ts'
 import { type Database, type Step, step, template } from './database.ts'
 import { findBlobsOfDirectUploads, type Holder } from './direct-uploads.ts'
+import { sql } from './kysely.ts'
 import type { AssetsTable } from './schema.ts'
 
 /** As a word of the statement itself: for a value that is bound, SQLite does not take the index of pending rows. */

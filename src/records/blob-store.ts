@@ -1,6 +1,7 @@
 /** By which records and the store of their blobs know each other: one row, made once and kept. */
-import { type Selectable, sql } from 'kysely'
+import type { Selectable } from 'kysely'
 import { type Database, type Step, step } from './database.ts'
+import { sql } from './kysely.ts'
 import type { BlobStoreTable, CopyState } from './schema.ts'
 
 export type BlobStore = Omit<Selectable<BlobStoreTable>, 'id'>

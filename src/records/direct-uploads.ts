@@ -2,8 +2,9 @@
  * The rows of direct uploads. Whoever works on one holds its token, with a lease; every write names that token, so one
  * that was away for too long changes nothing (fencing).
  */
-import { type ExpressionBuilder, type Selectable, sql } from 'kysely'
+import type { ExpressionBuilder, Selectable } from 'kysely'
 import { type Database, type Step, step } from './database.ts'
+import { sql } from './kysely.ts'
 import type { DirectUploadsTable, Tables } from './schema.ts'
 
 export type DirectUpload = Selectable<DirectUploadsTable>

@@ -1,6 +1,6 @@
 /** The completed assets of a workspace, as its people look at them: one, a page, those that a text finds. */
-import { sql } from 'kysely'
 import { type Database, type Step, step } from './database.ts'
+import { sql } from './kysely.ts'
 import type { AssetsTable } from './schema.ts'
 
 export type LibraryAsset = {

@@ -1,6 +1,7 @@
 /** Rows as they go from one database to another: whole, in the order in which they were made, some at a time. */
-import { type Selectable, sql } from 'kysely'
+import type { Selectable } from 'kysely'
 import { type Database, type Step, step } from './database.ts'
+import { sql } from './kysely.ts'
 import type { AssetsTable } from './schema.ts'
 
 const assetColumns = [
