@@ -2,9 +2,7 @@
  * Runs a script with the Node.js that package.json pins, or with the machine's own where that is new enough.
  * Plain JavaScript for Node.js 20: it is the only part that an older Node.js ever reads.
  */
-import { spawn } from 'node:child_process'
 import { createRequire } from 'node:module'
-import { constants } from 'node:os'
 import { fileURLToPath } from 'node:url'
 
 const oldestMajor = 24
@@ -52,7 +50,8 @@ function become(node, args, env) {
 }
 
 /** This process ends as the other one does, and passes on its signals. */
-function attend(node, args, env) {
+async function attend(node, args, env) {
+  const [{ spawn }, { constants }] = await Promise.all([import('node:child_process'), import('node:os')])
   // The channel tells the service when this process is killed: it then ends by itself.
   const child = spawn(node, args, { stdio: ['inherit', 'inherit', 'inherit', 'ipc'], env })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))

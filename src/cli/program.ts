@@ -1,17 +1,14 @@
 /** The command line: one file a command, all of them named here. */
 import { Command, CommanderError } from 'commander'
 import packageJson from '../../package.json' with { type: 'json' }
-import { prepareWriter } from '../adapters/sqlite-thread.ts'
-import { StoreRefused } from '../adapters/store-refused.ts'
 import { openRecordsOf, type Records } from '../adapters/stores.ts'
-import { ConfigError, readStoreConfig, type StoreConfig } from '../config.ts'
-import { Fault } from '../errors.ts'
+import { readStoreConfig, type StoreConfig } from '../config.ts'
 import { addAssetCommands } from './assets.ts'
 import { addCareCommands } from './care.ts'
 import { addCopyCommand } from './copy.ts'
 import { exitCodes } from './exit-codes.ts'
-import { CommandFailure } from './failure.ts'
 import { addKeyCommands } from './keys.ts'
+import { run } from './run.ts'
 import { addTokenCommands } from './tokens.ts'
 import { addUpkeepCommands } from './upkeep.ts'
 
@@ -27,7 +24,6 @@ program
   .command('serve')
   .description('run the service; settings are environment variables (ASSETD_…)')
   .action(async () => {
-    if (!process.env.ASSETD_DATABASE_URL && !process.env.ASSETD_DATABASE_URL_FILE) prepareWriter()
     // Loaded only here: the other commands need none of it and start faster without.
     const { serve } = await import('./serve.ts')
     await serve(process.env)
@@ -49,21 +45,11 @@ async function withRecords(work: (records: Records, config: StoreConfig) => Prom
   }
 }
 
-process.umask(0o077)
-process.stdout.on('error', () => {}) // who reads what we print may have gone; the work goes on to its end
-try {
-  await program.parseAsync()
-} catch (error) {
-  if (error instanceof CommanderError) {
+await run(async () => {
+  try {
+    await program.parseAsync()
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
     process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage
-  } else if (error instanceof ConfigError) {
-    for (const line of error.lines) console.error(`assetd: ${line}`)
-    process.exitCode = exitCodes.usage
-  } else if (error instanceof CommandFailure || error instanceof StoreRefused) {
-    console.error(`assetd: ${error.message}`)
-    process.exitCode = exitCodes.failure
-  } else if (error instanceof Fault) {
-    console.error(`assetd: ${error.message}${error.cause === undefined ? '' : ` (${error.cause})`}`)
-    process.exitCode = exitCodes.failure
-  } else throw error
-}
+  }
+})

@@ -3,18 +3,12 @@
  * published keys of the issuer that the token names. There are at most two issuers: the embedded one, and one that
  * the configuration names.
  */
-import type { JWTPayload, JWTVerifyGetKey } from 'jose'
+import type { JWTPayload } from 'jose'
 import { Fault } from '../errors.ts'
 import { type Principal, parseScopes } from '../principal.ts'
+import type { Issuer } from './jwt.ts'
 
-export type Issuer = {
-  issuer: string
-  audience: string
-  /** Null: every token of this issuer is of the workspace `default`. */
-  workspaceClaim: string | null
-  /** Finds the key that signed a token; may throw a Fault `service_unavailable` where none can be had. */
-  keys: JWTVerifyGetKey
-}
+export type { Issuer }
 
 export type KnownToken = { principal: Principal; credential: string }
 

@@ -1,7 +1,15 @@
 /** Reads and checks JWTs. Loaded with the first token that comes: most services are asked with API keys alone. */
-import { decodeJwt, errors, type JWTPayload, jwtVerify } from 'jose'
+import { decodeJwt, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose'
 import { Fault } from '../errors.ts'
-import type { Issuer } from './bearer.ts'
+
+export type Issuer = {
+  issuer: string
+  audience: string
+  /** Null: every token of this issuer is of the workspace `default`. */
+  workspaceClaim: string | null
+  /** Finds the key that signed a token; may throw a Fault `service_unavailable` where none can be had. */
+  keys: JWTVerifyGetKey
+}
 
 /** Asymmetric ones alone: with a shared secret, whoever checks tokens could make them (RFC 8725 section 3.1). */
 const algorithms = [

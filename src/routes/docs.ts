@@ -7,7 +7,6 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { JWK } from 'jose'
 import { codes, reasons } from '../error-catalog.ts'
 import { Fault } from '../errors.ts'
-import { openApiDocument } from '../openapi/document.ts'
 
 export type DocsOptions = { publicUrl: () => string; version: string; jwks: { keys: JWK[] } }
 
@@ -46,6 +45,7 @@ export function createDocsRoutes({ publicUrl, version, jwks }: DocsOptions) {
 
   return {
     async openapi(_request: FastifyRequest, reply: FastifyReply) {
+      const { openApiDocument } = await import('../openapi/document.ts') // twelve files that few ever ask for
       return reply.header('cache-control', 'no-cache').send(openApiDocument(publicUrl(), version))
     },
 

@@ -16,7 +16,6 @@ import { Fault } from '../errors.ts'
 import { readIdempotencyKey } from '../gate/idempotency.ts'
 import { type Pace, readBody } from '../http/body.ts'
 import { HttpFault } from '../http/framing.ts'
-import { createInputsReader } from '../http/inputs-reader.ts'
 import { errorBody } from '../http/problem.ts'
 import { missingParameter } from '../http/query.ts'
 import { expectationOf } from '../http/server.ts'
@@ -123,6 +122,7 @@ async function receive(
     inputs[index] = input
     return input
   }
+  const { createInputsReader } = await import('../http/inputs-reader.ts') // and a JSON parser with it
   const reader = createInputsReader(maxInputs, {
     onNoObject(index) {
       inputAt(index).fault = badInput('It must be an object with a type.')
