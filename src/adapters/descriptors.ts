@@ -2,7 +2,7 @@
  * Files by their bare descriptors. Of the ways that Node.js has, this costs an upload the least; a `FileHandle` costs more
  * than the call to the system that it is made for. Who opens one has to close it.
  */
-import { fdatasync, fsync, open, writev } from 'node:fs'
+import { fdatasync, fsync, open, read, writev } from 'node:fs'
 import { promisify } from 'node:util'
 import { poolThreads } from '../config.ts'
 
@@ -46,6 +46,16 @@ export function writeSlices(file: number, slices: readonly Buffer[], position: n
   return new Promise((resolve, reject) => {
     writev(file, slices, position, (error, bytesWritten) => {
       if (error === null) resolve(bytesWritten)
+      else reject(error)
+    })
+  })
+}
+
+/** @returns how many bytes were read, which may be fewer; 0 at the end of the file */
+export function readSome(file: number, into: Buffer, length: number, position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(file, into, 0, length, position, (error, bytesRead) => {
+      if (error === null) resolve(bytesRead)
       else reject(error)
     })
   })

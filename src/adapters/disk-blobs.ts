@@ -2,23 +2,15 @@
  * Blobs as files: written under `incoming/`, and moved into one of 1,024 folders under `blobs/` once they are whole
  * (disk-writer.ts).
  */
-import { createReadStream } from 'node:fs'
-import {
-  access,
-  constants,
-  type FileHandle,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  stat,
-  statfs,
-  writeFile,
-} from 'node:fs/promises'
+import { closeSync, fstatSync } from 'node:fs'
+import { access, constants, mkdir, readdir, readFile, stat, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { randomName } from '../asset.ts'
 import type { Blob, Blobs } from '../assets/blobs.ts'
 import { createBlockPool } from './blocks.ts'
+import { openFile, readSome } from './descriptors.ts'
+import { createDiskReader } from './disk-reader.ts'
 import { linkOrCopy, removeFile, removeForGood, storageFault, syncFolder } from './disk-sync.ts'
 import { createDiskWriter, type Shards } from './disk-writer.ts'
 
@@ -57,11 +49,7 @@ export function openDiskBlobs(dir: string): Blobs {
     },
     async open(key) {
       try {
-        const file = await open(join(shardOf(key), key), 'r')
-        return await openBlob(file).catch(async (error) => {
-          await file.close() // a forgotten handle ends the process, once it is collected
-          throw error
-        })
+        return openBlob(await openFile(join(shardOf(key), key), 'r'))
       } catch (error) {
         if (isMissing(error)) return null
         throw storageFault(error)
@@ -215,18 +203,26 @@ async function namesIn(folder: string): Promise<string[]> {
   }
 }
 
-async function openBlob(file: FileHandle): Promise<Blob> {
-  const { size } = await file.stat()
+/** What is known of an open file is in memory, and so is what closes one that was only read: neither needs a thread. */
+function openBlob(file: number): Blob {
+  let reader: Readable | null = null
+  let isOpen = true
+  // A descriptor that is closed twice, or while it is read from, may be another file's by then.
+  const close = (): void => {
+    if (isOpen) closeSync(file)
+    isOpen = false
+  }
   return {
-    sizeBytes: size,
-    stream(start, end) {
-      return createReadStream('', { fd: file, start, end, highWaterMark: 128 * 1024 })
+    sizeBytes: fstatSync(file).size,
+    stream(start, end, passing) {
+      reader = createDiskReader(file, { start, end, passing: passing !== undefined, close })
+      return reader
     },
     async read(start, end) {
-      const bytes = Buffer.alloc(end - start)
+      const bytes = Buffer.allocUnsafeSlow(end - start)
       try {
         for (let at = 0; at < bytes.length; ) {
-          const { bytesRead } = await file.read(bytes, at, bytes.length - at, start + at)
+          const bytesRead = await readSome(file, bytes.subarray(at), bytes.length - at, start + at)
           if (bytesRead === 0) throw new Error('the file ends too early')
           at += bytesRead
         }
@@ -235,7 +231,10 @@ async function openBlob(file: FileHandle): Promise<Blob> {
       }
       return bytes
     },
-    close: () => file.close(),
+    async close() {
+      if (reader === null) close()
+      else reader.destroy()
+    },
   }
 }
 

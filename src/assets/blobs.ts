@@ -96,8 +96,11 @@ export interface BlobWriter {
 
 export interface Blob {
   sizeBytes: number
-  /** Streams the bytes from `start` to `end`, both included. Closes the blob when it ends or is destroyed. */
-  stream(start: number, end: number): Readable
+  /**
+   * Streams the bytes from `start` to `end`, both included. Closes the blob when it ends or is destroyed.
+   * @param passing the reader has done with each piece once it takes the next but one: its memory is then used again
+   */
+  stream(start: number, end: number, passing?: 'passing'): Readable
   /**
    * The bytes from `start` up to `end`, which is not among them. Before `stream` alone.
    * @throws {Fault} `service_unavailable` where they cannot all be read

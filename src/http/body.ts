@@ -22,6 +22,13 @@ export type BodyReader = {
   isWhole(): boolean
 }
 
+/**
+ * A fast client fills its connection while we read from it, and libuv then reads up to 2 MiB of it before it turns to the
+ * next. After so many bytes it is the turn of the others: of whoever wants a small file meanwhile (docs/performance.md).
+ */
+const maxTurnBytes = 256 * 1024
+const othersTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
 /** Requests whose body is broken off by a fault of its framing: what came before it may still be read. */
 const broken = new WeakMap<IncomingMessage, { fault: Fault; behindBody: boolean }>()
 const readers = new WeakMap<IncomingMessage, () => void>()
@@ -44,6 +51,7 @@ export function readBody(request: IncomingMessage, pace: Pace, reader: BodyReade
   return new Promise((resolve, reject) => {
     let waitingForUs = false
     let hasEnded = false
+    let turnBytes = 0
     const guard = watchPace(
       pace,
       (fault) => finish(fault),
@@ -62,13 +70,15 @@ export function readBody(request: IncomingMessage, pace: Pace, reader: BodyReade
     const onData = (slice: Buffer): void => {
       guard.count(slice.length)
       try {
-        const wait = reader.onSlice(slice)
+        turnBytes += slice.length
+        const wait = reader.onSlice(slice) ?? (turnBytes >= maxTurnBytes ? othersTurn() : undefined)
         free(slice)
         if (wait === undefined) {
           endIfBroken()
           return
         }
         waitingForUs = true
+        turnBytes = 0
         const since = performance.now()
         request.pause()
         wait.then(() => {

@@ -1,4 +1,5 @@
 /** `GET /files/<asset_id>.<ext>`: the public URL of an asset, made so that a browser cannot be turned against us. */
+import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { assetTypes, publicFileName } from '../asset.ts'
 import type { Blob, Blobs } from '../assets/blobs.ts'
@@ -79,14 +80,16 @@ export function createFileRoute({ database, blobs, clock, filesMode, accelRedire
       request.exchange.handedOver = true
       return reply.headers(headersForNginx(headers, selection, accelRedirect + pathOf(found))).send()
     }
-    const bytes = request.method === 'HEAD' ? void (await blob.close()) : blob.stream(start, end)
+    const bytes = request.method === 'HEAD' ? void (await blob.close()) : await bytesOf(blob, start, end)
     if (bytes !== undefined) reply.raw.setTimeout(unreadMs)
     // Only now: an error that comes before must not look like the file.
     reply.code(selection.status).headers({ ...headers, 'content-length': end - start + 1 })
     if (selection.status === 206) reply.header('content-range', `bytes ${start}-${end}/${found.size_bytes}`)
-    bytes?.once('error', () => {
-      if (!reply.raw.headersSent) takeHeadersBack(reply, Object.keys(headers))
-    })
+    if (bytes instanceof Readable) {
+      bytes.once('error', () => {
+        if (!reply.raw.headersSent) takeHeadersBack(reply, Object.keys(headers))
+      })
+    }
     return reply.send(bytes)
   }
 
@@ -119,6 +122,18 @@ export function createFileRoute({ database, blobs, clock, filesMode, accelRedire
       throw new Error(`the blob ${found.blob_key} is missing or not of the size that was recorded`)
     }
     return blob
+  }
+}
+
+/** Few bytes go out in one piece, together with their headers, and need no stream. */
+const onePieceBytes = 256 * 1024
+
+async function bytesOf(blob: Blob, start: number, end: number): Promise<Buffer | Readable> {
+  if (end - start >= onePieceBytes) return blob.stream(start, end, 'passing')
+  try {
+    return await blob.read(start, end + 1)
+  } finally {
+    await blob.close()
   }
 }
 
