@@ -26,7 +26,7 @@ export type BodyReader = {
  * A fast client fills its connection while we read from it, and libuv then reads up to 2 MiB of it before it turns to the
  * next. After so many bytes it is the turn of the others: of whoever wants a small file meanwhile (docs/performance.md).
  */
-const maxTurnBytes = 256 * 1024
+const maxTurnBytes = 128 * 1024
 const othersTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /** Requests whose body is broken off by a fault of its framing: what came before it may still be read. */
