@@ -11,6 +11,7 @@ import { chart } from './chart.ts'
 import { buildLoadGenerator } from './load.ts'
 import { type Bench, type Outcome, oneRound, RequestsFailed } from './measure.ts'
 import { assetd } from './peers/assetd.ts'
+import { assetdBehindNginx } from './peers/assetd-nginx.ts'
 import { pocketbase, tusd } from './peers/go.ts'
 import { nginx } from './peers/nginx.ts'
 import { expressMulter, fastifyMultipart } from './peers/npm.ts'
@@ -19,7 +20,15 @@ import { asJson, describeMachine, report } from './report.ts'
 import { rows } from './rows.ts'
 import { freePort, type Peer, type Server } from './server.ts'
 
-const peers: readonly Peer[] = [assetd, nginx, tusd, expressMulter, fastifyMultipart, pocketbase]
+const peers: readonly Peer[] = [
+  assetd,
+  nginx,
+  assetdBehindNginx,
+  tusd,
+  expressMulter,
+  fastifyMultipart,
+  pocketbase,
+]
 
 const usage = `Usage: npm run bench -- [options]
   --rounds N      how often everything is measured (3)

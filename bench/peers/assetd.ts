@@ -9,8 +9,15 @@ const launcher = fileURLToPath(new URL('../../bin/assetd.mjs', import.meta.url))
 
 export const assetd: Peer = { name: 'assetd', start: (place) => startAssetd(place) }
 
-/** @param before what comes before the command line, such as a tracer and its options */
-export async function startAssetd(place: Place, before: readonly string[] = []): Promise<Server> {
+/**
+ * @param before what comes before the command line, such as a tracer and its options
+ * @param more settings beside those that every run has
+ */
+export async function startAssetd(
+  place: Place,
+  before: readonly string[] = [],
+  more: Record<string, string> = {},
+): Promise<Server> {
   const key = `bench-${randomBytes(24).toString('hex')}`
   const dataDir = join(place.dir, 'data')
   const settings = {
@@ -19,6 +26,7 @@ export async function startAssetd(place: Place, before: readonly string[] = []):
     ASSETD_API_KEY: key,
     ASSETD_RATE_LIMIT: '1000000/sec',
     ASSETD_LOG_LEVEL: 'info',
+    ...more,
   }
   // Its log goes to a file, as a service's does.
   const words = ['-c', 'exec "$@" 2>>log', 'sh', ...before, process.execPath, launcher, 'serve']
