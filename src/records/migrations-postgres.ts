@@ -186,4 +186,6 @@ export const postgresMigrations: readonly PostgresMigration[] = [
     );
     `,
   },
+  // The same tables as before: this step is about SQLite's index over texts.
+  { version: 6, sql: 'SELECT 1' },
 ]
