@@ -132,6 +132,8 @@ async function bytesOf(blob: Blob, start: number, end: number): Promise<Buffer |
   if (end - start >= onePieceBytes) return blob.stream(start, end, 'passing')
   try {
     return await blob.read(start, end + 1)
+  } catch (cause) {
+    throw new Error('the blob was opened, and cannot be read', { cause }) // as a stream of it would fail: 500
   } finally {
     await blob.close()
   }

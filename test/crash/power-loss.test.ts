@@ -129,7 +129,7 @@ describe('the power is cut', { skip }, () => {
     const disk = await mountUnsyncedDisk(4)
     const first = await startTraceable({ dataDir: join(disk.folder, 'data') })
     // It closes the file, the folder of folders, and the file's folder, once each is synced; then comes the commit.
-    await trace(first, { thread: 'files', calls: 'close', what: 'signal=KILL', when: '3' })
+    await trace(first, { thread: 'main', calls: 'close', what: 'signal=KILL', when: '3' })
     const sent = newUpload()
     assert.equal(await send(first, sent), null)
     await first.exited
