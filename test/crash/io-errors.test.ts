@@ -100,6 +100,25 @@ describe('a system call of an upload fails: 503, no file and no row stays, and t
   }
 })
 
+it('case 69, 70: a sync fails while more of a large file arrives: 503, nothing stays, and it is not synced again', {
+  skip,
+}, async () => {
+  const service = await startTraceable()
+  const sent = newUpload(newFile(12 * 1024 * 1024))
+  const calls = 'fsync,fdatasync'
+  const failing = await trace(service, { thread: 'files', calls, what: 'error=EIO', when: '1' })
+  const answer = await send(service, sent)
+  await failing.detach()
+  assert.equal(answer?.status, 503)
+  assert.ok(failing.calls().some((line) => /^fdatasync\(.*INJECTED/.test(line)))
+  assertNoFileSyncedAgain(failing.calls())
+  await assertNothingStray(service.dataDir, [])
+  await eventually(() => assertOneEach(service, [sent]))
+  await assertServed(service, [sent])
+  assertInOrder(service.dataDir)
+  assert.equal(await service.stop(), 0)
+})
+
 describe('calls fail for as long as the disk is broken', { skip }, () => {
   for (const [words, injections] of [
     ['fsync of files', [['files', 'fsync,fdatasync']]],
