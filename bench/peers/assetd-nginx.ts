@@ -30,7 +30,7 @@ export const assetdBehindNginx: Peer = {
     }
     location /assetd-blobs/ {
       internal;
-      alias ${quoted(join(behind.dir, 'data', 'blobs'))}/;
+      alias ${quoted(`${join(behind.dir, 'data', 'blobs')}/`)};
       etag off;
       add_header ETag $upstream_http_etag;
     }`,
