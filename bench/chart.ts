@@ -4,9 +4,9 @@ import type { Outcome } from './measure.ts'
 import { namesIn } from './report.ts'
 import { type Ratio, ratioOf, shownRange } from './verdicts.ts'
 
-const width = 760
+const width = 800
 const left = 150
-const right = 130
+const right = 170
 const barHeight = 16
 const lineHeight = 24
 const headHeight = 46
@@ -19,7 +19,8 @@ export function chart(outcomes: readonly Outcome[], machine: string): string {
   let top = 40
   for (const outcome of outcomes) {
     const bars = barsOf(outcome)
-    if (bars.length < 2 || outcome.row.works.length > 1) continue
+    // A row of a few, or of several works, is no comparison of one figure.
+    if (bars.length < 2 || outcome.row.works.length > 1 || outcome.row.only !== undefined) continue
     parts.push(section(outcome, bars, top))
     top += headHeight + bars.length * lineHeight + 14
   }

@@ -31,10 +31,11 @@ function section(outcome: Outcome): string {
     .map((work, at) => {
       const requests = [...(outcome.rounds[0]?.values() ?? [])][0]?.[at]?.requests ?? 0
       const title = work.title === undefined ? row.title : `${row.title}: ${work.title}`
-      const head = [`${row.id}  ${title}; ${requests} a round`, ...metrics.map(({ name }) => name)]
+      const head = ['', ...metrics.map(({ name }) => name)]
       const ratioHead = `${row.figure.name.split(',')[0]} ÷ nginx’s`
       const lines = namesIn(outcome).map((name) => lineOf(outcome, name, at))
-      return table([[...head, ratioHead, 'range', 'load'], ...lines])
+      const figures = table([[...head, ratioHead, 'range', 'load'], ...lines])
+      return `${row.id}  ${title}; ${requests} a round\n${figures}`
     })
     .join('\n\n')
 }

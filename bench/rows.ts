@@ -1,6 +1,6 @@
 /** The rows of the table: what is sent or asked for, of whom, and what assetd is to reach. */
 import type { Row } from './measure.ts'
-import { cpu, p99, rate } from './metrics.ts'
+import { cpu, p99, peak, rate } from './metrics.ts'
 import { peakOf, ratioToNginx, timesAlone, type Verdict } from './verdicts.ts'
 
 export const MiB = 1024 * 1024
@@ -57,7 +57,7 @@ export const rows: readonly (Row & { verdict: Verdict })[] = [
   {
     id: 'P4',
     title: '30 MiB uploads, 64 at once',
-    figure: cpu,
+    figure: peak,
     only: ['assetd', 'nginx'],
     works: [{ kind: 'upload', sizeBytes: 30 * MiB, parallel: 64, requests: 64, quickRequests: 64 }],
     verdict: (outcome) => peakOf(outcome, 250 * MiB),
