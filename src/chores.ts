@@ -21,18 +21,22 @@ type ChoreOptions = {
   log: FastifyBaseLogger
 }
 
-/** @returns stops them; what runs just now goes on to its end */
+/** @returns stops them; what runs just now goes on for as long as the stores are open, and is taken up by the next start */
 export function startChores({ direct, verifier, apiKeys, leaseSeconds, log }: ChoreOptions): () => void {
   const { database, blobs, leases, clock } = direct
   const runner = createChoreRunner({ database, clock, leaseMs })
+  let stopped = false
+  const failed = (what: string) => (err: unknown) => {
+    if (!stopped) log.error({ err }, `${what} failed`)
+  }
   const every = (ms: number, what: string, work: () => Promise<unknown>): NodeJS.Timeout =>
-    setInterval(() => work().catch((err) => log.error({ err }, `${what} failed`)), ms).unref()
+    setInterval(() => work().catch(failed(what)), ms).unref()
   /** Of all copies of the service one does it. */
   const oneOfUs = (periodMs: number, what: string, work: () => Promise<void>): NodeJS.Timeout =>
     every(Math.min(periodMs, 60_000), what, () => runner.runIfDue(what, periodMs, work))
   const sweep = (): Promise<void> => sweepDirectUploads(direct)
   // What has expired while no service ran need not wait for its minute.
-  sweep().catch((err) => log.error({ err }, 'taking back expired uploads failed'))
+  sweep().catch(failed('taking back expired uploads'))
   verifier.wake()
   const timers = [
     every(10_000, 'verifying what waits', async () => verifier.wake()),
@@ -53,5 +57,8 @@ export function startChores({ direct, verifier, apiKeys, leaseSeconds, log }: Ch
     }),
     oneOfUs(600_000, 'forgetting old answers', () => sweepExpiredKeys(database, clock)),
   ]
-  return () => timers.forEach(clearInterval)
+  return () => {
+    stopped = true
+    timers.forEach(clearInterval)
+  }
 }
