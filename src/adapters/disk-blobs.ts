@@ -49,7 +49,13 @@ export function openDiskBlobs(dir: string): Blobs {
     },
     async open(key) {
       try {
-        return openBlob(await openFile(join(shardOf(key), key), 'r'))
+        const file = await openFile(join(shardOf(key), key), 'r')
+        try {
+          return openBlob(file)
+        } catch (error) {
+          closeSync(file)
+          throw error
+        }
       } catch (error) {
         if (isMissing(error)) return null
         throw storageFault(error)
