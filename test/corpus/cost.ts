@@ -42,17 +42,22 @@ function nativePass(file: Buffer): void {
   })
 }
 
-let limit: number | undefined
-
-/** Milliseconds that are allowed on this machine as it is now. */
-export function limitMs(): number {
-  if (limit === undefined) {
-    const bytes = Buffer.alloc(32 * mebibyte, 'native')
-    const runs = Array.from({ length: 5 }, () => cpuMs(() => nativePass(bytes)))
-    limit = allowedMs * Math.max(1, Math.min(...runs) / 32 / usualMsPerMiB)
+/**
+ * Milliseconds that are allowed on this machine as it is now.
+ * @param nativeMs what the native pass took meanwhile, for a machine that gets slower while it is measured
+ */
+export function limitMs(nativeMs = 0, bytes = 32 * mebibyte): number {
+  if (usual === undefined) {
+    const zeros = Buffer.alloc(32 * mebibyte, 'native')
+    const runs = Array.from({ length: 5 }, () => cpuMs(() => nativePass(zeros)))
+    usual = Math.min(...runs) / 32
   }
-  return limit
+  // Of a small file the pass is over before there is anything to measure.
+  const meanwhile = bytes < mebibyte ? 0 : nativeMs / (bytes / mebibyte)
+  return allowedMs * Math.max(1, usual / usualMsPerMiB, meanwhile / usualMsPerMiB)
 }
+
+let usual: number | undefined
 
 export type Cost = { judgingMs: number; nativeMs: number; beyondMs: number; beyondMsPerMiB: number }
 
@@ -60,7 +65,11 @@ export type Cost = { judgingMs: number; nativeMs: number; beyondMs: number; beyo
 export function costOf(file: Buffer, atLeast = 5): Cost {
   let judgingMs = Number.POSITIVE_INFINITY
   let nativeMs = Number.POSITIVE_INFINITY
-  for (let run = 0; run < atLeast || (run < 15 && judgingMs - nativeMs > limitMs()); run++) {
+  for (
+    let run = 0;
+    run < atLeast || (run < 15 && judgingMs - nativeMs > limitMs(nativeMs, file.length));
+    run++
+  ) {
     judgingMs = Math.min(
       judgingMs,
       cpuMs(() => judge(file)),
