@@ -11,12 +11,17 @@ export type BlockPool = { take(): Buffer; give(used: Buffer[]): void }
 export function createBlockPool(): BlockPool {
   const free: Buffer[] = []
   return {
-    take: () => free.pop() ?? Buffer.allocUnsafeSlow(blockBytes),
+    take: () => free.pop() ?? blockOf(new ArrayBuffer(blockBytes, { maxByteLength: blockBytes })),
     give(used) {
       for (const view of used) {
-        if (free.length < keptBlocks) free.push(Buffer.from(view.buffer as ArrayBuffer))
-        else (view.buffer as ArrayBuffer).transfer(0)
+        if (free.length < keptBlocks) free.push(blockOf(view.buffer as ArrayBuffer))
+        else (view.buffer as ArrayBuffer).transferToFixedLength(0)
       }
     },
   }
+}
+
+/** Memory that could grow begins at a page, as who writes past the page cache must have it (open(2), O_DIRECT). */
+function blockOf(memory: ArrayBuffer): Buffer {
+  return Buffer.from(memory, 0, blockBytes)
 }

@@ -6,7 +6,8 @@ import { fdatasync, fsync, open, read, writev } from 'node:fs'
 import { promisify } from 'node:util'
 import { poolThreads } from '../config.ts'
 
-export const openFile: (path: string, flags: string, mode?: number) => Promise<number> = promisify(open)
+export const openFile: (path: string, flags: string | number, mode?: number) => Promise<number> =
+  promisify(open)
 
 const syncsAtOnce = Math.max(1, poolThreads - 3)
 const line: (() => void)[] = []

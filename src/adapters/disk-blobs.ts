@@ -2,8 +2,8 @@
  * Blobs as files: written under `incoming/`, and moved into one of 1,024 folders under `blobs/` once they are whole
  * (disk-writer.ts).
  */
-import { closeSync, fstatSync } from 'node:fs'
-import { access, constants, mkdir, readdir, readFile, stat, statfs, writeFile } from 'node:fs/promises'
+import { closeSync, constants, fstatSync } from 'node:fs'
+import { access, mkdir, readdir, readFile, stat, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { randomName } from '../asset.ts'
@@ -39,13 +39,19 @@ export function openDiskBlobs(dir: string): Blobs {
   const shardOf = (key: string): string => join(dir, 'blobs', nameOfShard(key))
   const shards = createShards(join(dir, 'blobs'))
   const blocks = createBlockPool()
+  const directWrites = { areRefused: constants.O_DIRECT === undefined }
 
   return {
     newKey: createKeys(),
     create(key) {
       const shard = shardOf(key)
       const pathOf = (other: string): string => join(shardOf(other), other)
-      return createDiskWriter(join(incoming, key), shard, join(shard, key), { shards, blocks, pathOf })
+      return createDiskWriter(join(incoming, key), shard, join(shard, key), {
+        shards,
+        blocks,
+        directWrites,
+        pathOf,
+      })
     },
     async open(key) {
       try {

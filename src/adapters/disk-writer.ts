@@ -2,12 +2,11 @@
  * Writes one blob: gathered in blocks while the body arrives, then fsynced, renamed, and its folder fsynced. Only
  * then does the file count.
  */
-import { closeSync } from 'node:fs'
 import { rename } from 'node:fs/promises'
 import type { BlobWriter } from '../assets/blobs.ts'
 import type { Fault } from '../errors.ts'
 import type { BlockPool } from './blocks.ts'
-import { datasyncFile, openNew, syncFile, writeSlices } from './descriptors.ts'
+import { createDiskFile, type DirectWrites, type DiskFile } from './disk-file.ts'
 import { linkOrCopy, removeFile, removeForGood, storageFault } from './disk-sync.ts'
 
 export interface Shards {
@@ -19,32 +18,27 @@ export interface Shards {
   forget(shard: string): void
 }
 
-/**
- * After so many bytes what is written is brought to the disk, while more arrives: the last sync, for which the client
- * waits, then has little left to do, and uploads that run at once do not all wait for the disk at the same time.
- */
-const syncEveryBytes = 4 * 1024 * 1024
-
-export type DiskWriterOptions = { shards: Shards; blocks: BlockPool; pathOf(key: string): string }
+export type DiskWriterOptions = {
+  shards: Shards
+  blocks: BlockPool
+  directWrites: DirectWrites
+  pathOf(key: string): string
+}
 
 export function createDiskWriter(
   path: string,
   shard: string,
   finalPath: string,
-  { shards, blocks, pathOf }: DiskWriterOptions,
+  { shards, blocks, directWrites, pathOf }: DiskWriterOptions,
 ): BlobWriter {
-  let file: number | null = null
+  let file: DiskFile | null = null
   let block: Buffer | null = null
   let filledBytes = 0
   let full: Buffer[] = []
-  let position = 0
   /** The write that runs now. One at a time: while it runs, the next slices gather. */
   let running: Promise<void> | null = null
   let waiting: Promise<void> | null = null
   let failure: Fault | null = null
-  /** Brings what was written to the disk while more arrives. Never rejects; a failure shows in the next call. */
-  let syncing: Promise<void> | null = null
-  let unsyncedBytes = 0
   /** Where there may be something to remove. */
   let places: string[] = []
 
@@ -70,11 +64,9 @@ export function createDiskWriter(
     try {
       if (file === null) {
         places = [path]
-        file = await openNew(path)
+        file = await createDiskFile(path, directWrites)
       }
-      const writtenBytes = await writeAll(file, slices, position)
-      position += writtenBytes
-      unsyncedBytes += writtenBytes
+      await file.append(slices)
     } catch (error) {
       failure = storageFault(error)
     } finally {
@@ -82,23 +74,10 @@ export function createDiskWriter(
     }
   }
 
-  const syncSome = (): void => {
-    if (file === null || failure !== null || syncing !== null || unsyncedBytes < syncEveryBytes) return
-    unsyncedBytes = 0
-    syncing = datasyncFile(file)
-      .catch((error) => {
-        failure ??= storageFault(error)
-      })
-      .finally(() => {
-        syncing = null
-      })
-  }
-
   const startFlush = (): void => {
     if (failure !== null) return
     running = flush().finally(() => {
       running = null
-      syncSome()
     })
   }
 
@@ -127,12 +106,11 @@ export function createDiskWriter(
       await settle()
       endBlock()
       if (failure === null) await flush()
-      await syncing
       if (failure !== null || file === null) throw failure ?? storageFault(new Error('nothing was written'))
       const written = file
       file = null
       try {
-        await syncAndClose(written)
+        await written.syncAndClose()
         await shards.ensure(shard)
         places = [path, finalPath]
         await rename(path, finalPath)
@@ -159,50 +137,13 @@ export function createDiskWriter(
       failure ??= storageFault(new Error('discarded'))
       await waiting
       await settle()
-      await syncing
       endBlock()
       blocks.give(full)
       full = []
-      if (file !== null) closeSync(file)
+      await file?.close()
       file = null
       // What is in incoming is no asset's, whatever comes back: a start removes all of it.
       for (const place of places) await (place === path ? removeFile : removeForGood)(place)
     },
   }
-}
-
-/**
- * After a failed fsync the kernel may have dropped the pages: the file is given up, never synced again. A file that is
- * synced closes at once, so that needs no thread.
- */
-async function syncAndClose(file: number): Promise<void> {
-  try {
-    await syncFile(file)
-  } finally {
-    closeSync(file)
-  }
-}
-
-/** @returns the number of bytes written, which is all of them: a short write goes on where it stopped */
-async function writeAll(file: number, slices: Buffer[], position: number): Promise<number> {
-  const total = slices.reduce((sum, slice) => sum + slice.length, 0)
-  let written = 0
-  let rest = slices
-  while (written < total) {
-    const writtenNow = await writeSlices(file, rest, position + written)
-    if (writtenNow === 0) throw new Error('the disk took no bytes')
-    written += writtenNow
-    if (written < total) rest = dropBytes(rest, writtenNow)
-  }
-  return total
-}
-
-function dropBytes(slices: Buffer[], bytes: number): Buffer[] {
-  let left = bytes
-  const rest: Buffer[] = []
-  for (const slice of slices) {
-    if (left < slice.length) rest.push(slice.subarray(left))
-    left = Math.max(0, left - slice.length)
-  }
-  return rest
 }
