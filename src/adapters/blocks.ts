@@ -5,7 +5,7 @@ export const blockBytes = 256 * 1024
 /** Unused blocks above this many, 8 MiB of them, go back to the system. */
 const keptBlocks = 32
 
-export type BlockPool = { take(): Buffer; give(used: Buffer[]): void }
+export type BlockPool = { take(): Buffer; give(used: readonly Buffer[]): void }
 
 /** Blocks are used again, by whichever upload comes next: nothing of this is left to the garbage collector. */
 export function createBlockPool(): BlockPool {

@@ -8,11 +8,12 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { randomName } from '../asset.ts'
 import type { Blob, Blobs } from '../assets/blobs.ts'
-import { createBlockPool } from './blocks.ts'
 import { openFile, readSome } from './descriptors.ts'
 import { createDiskReader } from './disk-reader.ts'
 import { linkOrCopy, removeFile, removeForGood, storageFault, syncFolder } from './disk-sync.ts'
 import { createDiskWriter, type Shards } from './disk-writer.ts'
+import { createHashes } from './hash-thread.ts'
+import { createSharedBlockPool } from './shared-blocks.ts'
 
 /** Enough to keep the threads that remove them busy. */
 const removedAtOnce = 64
@@ -38,18 +39,20 @@ export function openDiskBlobs(dir: string): Blobs {
   const nameOfShard = (key: string): string => key.slice(0, 2)
   const shardOf = (key: string): string => join(dir, 'blobs', nameOfShard(key))
   const shards = createShards(join(dir, 'blobs'))
-  const blocks = createBlockPool()
+  const blocks = createSharedBlockPool()
+  const newHash = createHashes(blocks.memory)
   const directWrites = { areRefused: constants.O_DIRECT === undefined }
 
   return {
     newKey: createKeys(),
-    create(key) {
+    create(key, hashed) {
       const shard = shardOf(key)
       const pathOf = (other: string): string => join(shardOf(other), other)
       return createDiskWriter(join(incoming, key), shard, join(shard, key), {
         shards,
         blocks,
         directWrites,
+        hash: hashed === undefined ? null : newHash(),
         pathOf,
       })
     },

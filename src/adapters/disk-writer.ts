@@ -8,6 +8,7 @@ import type { Fault } from '../errors.ts'
 import type { BlockPool } from './blocks.ts'
 import { createDiskFile, type DirectWrites, type DiskFile } from './disk-file.ts'
 import { linkOrCopy, removeFile, removeForGood, storageFault } from './disk-sync.ts'
+import type { BlockHash } from './hash-thread.ts'
 
 export interface Shards {
   /** Resolves once the folder is there, and durable. */
@@ -22,6 +23,8 @@ export type DiskWriterOptions = {
   shards: Shards
   blocks: BlockPool
   directWrites: DirectWrites
+  /** Null where nobody wants it. */
+  hash: BlockHash | null
   pathOf(key: string): string
 }
 
@@ -29,7 +32,7 @@ export function createDiskWriter(
   path: string,
   shard: string,
   finalPath: string,
-  { shards, blocks, directWrites, pathOf }: DiskWriterOptions,
+  { shards, blocks, directWrites, hash, pathOf }: DiskWriterOptions,
 ): BlobWriter {
   let file: DiskFile | null = null
   let block: Buffer | null = null
@@ -39,6 +42,7 @@ export function createDiskWriter(
   let running: Promise<void> | null = null
   let waiting: Promise<void> | null = null
   let failure: Fault | null = null
+  let digest: Promise<string> | null = null
   /** Where there may be something to remove. */
   let places: string[] = []
 
@@ -61,17 +65,19 @@ export function createDiskWriter(
   const flush = async (): Promise<void> => {
     const slices = full
     full = []
-    try {
-      if (file === null) {
-        places = [path]
-        file = await createDiskFile(path, directWrites)
-      }
-      await file.append(slices)
-    } catch (error) {
-      failure = storageFault(error)
-    } finally {
-      blocks.give(slices)
+    // Both read the blocks, so both have to end before anything else is written into them.
+    const [appended, hashed] = await Promise.allSettled([append(slices), hash?.update(slices)])
+    if (appended.status === 'rejected') failure = storageFault(appended.reason)
+    else if (hashed.status === 'rejected') failure = storageFault(hashed.reason)
+    blocks.give(slices)
+  }
+
+  const append = async (slices: readonly Buffer[]): Promise<void> => {
+    if (file === null) {
+      places = [path]
+      file = await createDiskFile(path, directWrites)
     }
+    await file.append(slices)
   }
 
   const startFlush = (): void => {
@@ -107,6 +113,8 @@ export function createDiskWriter(
       endBlock()
       if (failure === null) await flush()
       if (failure !== null || file === null) throw failure ?? storageFault(new Error('nothing was written'))
+      digest = hash?.digest() ?? null
+      digest?.catch(() => {}) // nobody may ask for it
       const written = file
       file = null
       try {
@@ -120,6 +128,12 @@ export function createDiskWriter(
         shards.forget(shard)
         throw storageFault(error)
       }
+    },
+    async sha256() {
+      if (digest === null) throw new Error('no hash was asked for')
+      return digest.catch((error) => {
+        throw storageFault(error)
+      })
     },
     async storeCopy(key) {
       try {
@@ -135,6 +149,7 @@ export function createDiskWriter(
     },
     async discard() {
       failure ??= storageFault(new Error('discarded'))
+      if (digest === null) hash?.drop()
       await waiting
       await settle()
       endBlock()

@@ -2,6 +2,7 @@
  * Blobs as objects of a bucket, each under a key that is used for one attempt alone. A PUT that we gave up may still land
  * later; then it is an object that no row names, and `gc` takes it.
  */
+import { createHash } from 'node:crypto'
 import {
   GetObjectCommand,
   HeadBucketCommand,
@@ -33,7 +34,8 @@ export function openS3Blobs(options: S3Options): S3Blobs {
   return {
     newKey: randomName,
     presign: createPresign(s3),
-    create: (key) => createS3Writer(s3, key, blocks),
+    create: (key, hashed) =>
+      createS3Writer(s3, key, blocks, hashed === undefined ? null : createHash('sha256')),
     open: (key) => openObject(s3, s3.nameOf(key)),
     async remove(key) {
       const name = s3.nameOf(key)

@@ -2,6 +2,7 @@
  * Writes one object: gathered in blocks while the body arrives. What fits into one part is one PUT; what does not goes up
  * part by part while more arrives.
  */
+import type { Hash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import type { BlobWriter } from '../assets/blobs.ts'
 import type { Fault } from '../errors.ts'
@@ -27,7 +28,7 @@ const whileClientWaits = { attemptMs: 2_500, callMs: 3_000 }
  */
 const partGraceMs = 10_000
 
-export function createS3Writer(s3: S3, key: string, blocks: BlockPool): BlobWriter {
+export function createS3Writer(s3: S3, key: string, blocks: BlockPool, hash: Hash | null): BlobWriter {
   const name = s3.nameOf(key)
   const ending = new AbortController()
   let gathered: PartBody = beginPart()
@@ -114,6 +115,7 @@ export function createS3Writer(s3: S3, key: string, blocks: BlockPool): BlobWrit
   return {
     write(slice) {
       if (failure !== null) throw failure
+      hash?.update(slice)
       gather(slice)
       startSending()
       if (ready.length === 0) return undefined
@@ -136,6 +138,10 @@ export function createS3Writer(s3: S3, key: string, blocks: BlockPool): BlobWrit
         failure ??= storageFault(error)
         throw failure
       }
+    },
+    async sha256() {
+      if (hash === null) throw new Error('no hash was asked for')
+      return hash.digest('hex')
     },
     async storeCopy(from) {
       Object.assign(left, { object: true, uploads: true })

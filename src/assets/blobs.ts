@@ -4,8 +4,11 @@ import type { Readable } from 'node:stream'
 export interface Blobs {
   /** A key that nothing has had, for one attempt. */
   newKey(): string
-  /** Begins a blob that nobody can see until `store` has made it durable. */
-  create(key: string): BlobWriter
+  /**
+   * Begins a blob that nobody can see until `store` has made it durable.
+   * @param hashed the hash of its bytes is wanted
+   */
+  create(key: string, hashed?: 'hashed'): BlobWriter
   /** Null where there is no such blob. */
   open(key: string): Promise<Blob | null>
   /**
@@ -82,6 +85,11 @@ export interface BlobWriter {
   write(slice: Buffer): Promise<void> | undefined
   /** Resolves when the bytes, and the name they are found by, survive a power cut. */
   store(): Promise<void>
+  /**
+   * Of all bytes that were written, in hex; once `store` has resolved, and of a blob that is `hashed`.
+   * @throws {Fault} `service_unavailable`
+   */
+  sha256(): Promise<string>
   /**
    * Instead of `write` and `store`. Takes the bytes of another blob, as durable as others when it resolves. What becomes of the
    * other one changes nothing about them.

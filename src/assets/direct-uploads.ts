@@ -8,7 +8,6 @@
  * One at a time works on a row, under a token with a lease. Whoever ends, ends by `endHold`: first the bytes that do
  * not count go, then the name that the row has for them.
  */
-import { createHash } from 'node:crypto'
 import { type AssetType, randomName } from '../asset.ts'
 import type { Clock } from '../clock.ts'
 import { Fault } from '../errors.ts'
@@ -65,7 +64,7 @@ export async function takeBytes(door: DirectDoor, announced: DirectUpload, body:
   const [token, scratch] = [randomName(), randomName()]
   const holder = { token, serviceId: leases.serviceId, leaseExpiresAtMs: leases.untilMs() }
   const drop = leases.hold((untilMs) => [renewHold(database, announced.asset_id, token, untilMs)])
-  const writer = blobs.create(scratch)
+  const writer = blobs.create(scratch, announced.sha256 === null ? undefined : 'hashed')
   /** From then on the bytes may count, whatever we were told: the row says which of them are the scratch. */
   let isKeepTried = false
   try {
@@ -73,6 +72,7 @@ export async function takeBytes(door: DirectDoor, announced: DirectUpload, body:
     if (!claimed.written) throw busy()
     await receiveExactly(announced, body, (slice) => writer.write(slice))
     await writer.store()
+    if (announced.sha256 !== null) assertChecksum(announced.sha256, await writer.sha256())
     isKeepTried = true
     const kept = await database.write([keepBytes(database, announced.asset_id, token)])
     if (!kept.written) throw busy()
@@ -91,14 +91,11 @@ async function receiveExactly(
   body: PutBody,
   write: (slice: Buffer) => Promise<void> | undefined,
 ): Promise<void> {
-  // Every byte is hashed again from the store when it is completed: here only to refuse what can be refused here.
-  const hash = announced.sha256 === null ? null : createHash('sha256')
   let bytes = 0
   await body.read({
     write(slice) {
       bytes += slice.length
       if (bytes > announced.size_bytes) throw sizeMismatch({ sizeBytes: announced.size_bytes }, bytes)
-      hash?.update(slice)
       return write(slice)
     },
     get closed() {
@@ -106,10 +103,11 @@ async function receiveExactly(
     },
   })
   if (bytes < announced.size_bytes) throw sizeMismatch({ sizeBytes: announced.size_bytes }, bytes)
-  const sha256 = hash?.digest('hex')
-  if (announced.sha256 !== null && sha256 !== undefined && sha256 !== announced.sha256) {
-    throw checksumMismatch(announced.sha256, sha256)
-  }
+}
+
+/** Every byte is hashed again from the store when it is completed: here only to refuse what can be refused here. */
+function assertChecksum(announced: string, found: string): void {
+  if (found !== announced) throw checksumMismatch(announced, found)
 }
 
 /**

@@ -125,7 +125,7 @@ export function createReservations(options: ReservationOptions): Reservations {
 
 function openReservation(options: ReservationOptions, held: Held, letGo: () => void): Reservation {
   const { database, blobs, clock, leases, claims, onTrouble } = options
-  const writer = blobs.create(held.blobKey)
+  const writer = blobs.create(held.blobKey, 'hashed')
 
   /** From then on the row may be completed, whatever we were told. */
   let commitTried = false

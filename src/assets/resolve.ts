@@ -74,7 +74,7 @@ function intakeInto({ limits, filesUrl }: ResolveDoor, reserved: Reservation): I
         const file = { ...measure.end(), ...inspector.end(), name }
         if (mustAgree && declaredType(contentType ?? '') !== file.type) throw disagreement(contentType, file)
         await reserved.writer.store()
-        await reserved.commit(file)
+        await reserved.commit({ ...file, sha256: await reserved.writer.sha256() })
         return { asset: factsOf(reserved.assetId, file, filesUrl()), error: null }
       } catch (error) {
         throw withBothSides(error, contentType, limits.allowedTypes)
@@ -164,7 +164,7 @@ function notBase64(): Fault {
   )
 }
 
-function disagreement(contentType: string | null, file: StoredFile): Fault {
+function disagreement(contentType: string | null, file: Pick<StoredFile, 'type'>): Fault {
   const detected = assetTypes[file.type].mimeType
   return new Fault(
     'invalid_parameter',

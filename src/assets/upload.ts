@@ -2,6 +2,7 @@
  * The second half of the story, for the multipart door: we make sure it happens **once**, read the **parts**, look
  * **inside** the bytes, **store** them, **record** them, and **answer**.
  */
+import { createHash } from 'node:crypto'
 import { ClientLeft, Fault } from '../errors.ts'
 import { fileTooLarge } from '../intake/measure.ts'
 import { multipartBoundary } from '../intake/multipart.ts'
@@ -95,7 +96,8 @@ async function takeIn(door: UploadDoor, upload: Upload, boundary: string): Promi
   try {
     const file = await receive(boundary, door.limits, upload.body, reserved.writer)
     await reserved.writer.store()
-    const body = await reserved.commit(file)
+    const sha256 = await reserved.writer.sha256()
+    const body = await reserved.commit({ ...file, sha256 })
     return { status: 200, body, replayed: false, assetId: reserved.assetId, sizeBytes: file.sizeBytes }
   } catch (error) {
     await reserved.release()
@@ -159,8 +161,9 @@ async function compare(
 ): Promise<void> {
   try {
     const boundary = checkHeaders(door.limits, upload)
-    const file = await receive(boundary, door.limits, upload.body, { write: () => undefined })
-    if (file.sha256 !== kept.file_sha256) warn('other_bytes')
+    const hash = createHash('sha256')
+    await receive(boundary, door.limits, upload.body, { write: (slice) => void hash.update(slice) })
+    if (hash.digest('hex') !== kept.file_sha256) warn('other_bytes')
   } catch (error) {
     if (error instanceof ClientLeft) throw error
     if (!(error instanceof Fault)) throw error

@@ -1,4 +1,5 @@
 /** What bytes that are stored already really are: counted, hashed and looked at in one pass from the store. */
+import { createHash } from 'node:crypto'
 import { type AssetType, assetTypes, type FileFacts, mimeTypesOf } from '../asset.ts'
 import { Fault, fileFault } from '../errors.ts'
 import { createInspector } from '../intake/container/inspector.ts'
@@ -45,17 +46,19 @@ async function measureAndInspect(
   allowed: ReadonlySet<AssetType>,
 ): Promise<Verified> {
   const measure = createMeasure(Math.max(blob.sizeBytes, 1))
+  const hash = createHash('sha256')
   const isZip = declared.type === 'zip' && (await startsAsZip(blob))
   const inspector = isZip ? null : createInspector({ allowed })
   const facts = isZip ? await inspectZip({ sizeBytes: blob.sizeBytes, read: readerOf(blob) }) : null
   for await (const slice of blob.stream(0, blob.sizeBytes - 1, 'passing')) {
     measure.write(slice)
+    hash.update(slice)
     inspector?.write(slice)
   }
-  const { sizeBytes, sha256 } = measure.end()
+  const { sizeBytes } = measure.end()
   const found = facts ?? inspector?.end()
   if (found === undefined) throw new Error('nothing has looked at the file')
-  return { ...found, sizeBytes, sha256 }
+  return { ...found, sizeBytes, sha256: hash.digest('hex') }
 }
 
 async function startsAsZip(blob: Blob): Promise<boolean> {

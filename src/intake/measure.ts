@@ -1,5 +1,4 @@
-/** Counts and hashes a file as it passes, and stops it at the limit. */
-import { createHash } from 'node:crypto'
+/** Counts a file as it passes, and stops it at the limit. */
 import { type Fault, fileFault } from '../errors.ts'
 
 export interface Measure {
@@ -8,12 +7,11 @@ export interface Measure {
   /** @throws {Fault} `file_too_large` with the first byte above the limit */
   write(slice: Buffer): void
   /** @throws {Fault} `empty_file` */
-  end(): { sizeBytes: number; sha256: string }
+  end(): { sizeBytes: number }
 }
 
 /** @param maxBytes inclusive: a file of exactly this size passes */
 export function createMeasure(maxBytes: number): Measure {
-  const hash = createHash('sha256')
   let sizeBytes = 0
   return {
     get room() {
@@ -22,13 +20,12 @@ export function createMeasure(maxBytes: number): Measure {
     write(slice) {
       sizeBytes += slice.length
       if (sizeBytes > maxBytes) throw fileTooLarge(maxBytes)
-      hash.update(slice)
     },
     end() {
       if (sizeBytes === 0) {
         throw fileFault('empty_file', 'The file is empty: it has 0 bytes. Send the file with its content.')
       }
-      return { sizeBytes, sha256: hash.digest('hex') }
+      return { sizeBytes }
     },
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Reads the one file out of a multipart body: parts → count and hash → look inside → hand on to be stored.
+ * Reads the one file out of a multipart body: parts → count → look inside → hand on to be stored.
  * Everything beside the file is counted against a cap and forgotten.
  */
 import { type AssetType, type Inspection, type MediaType, mimeTypesOf } from '../asset.ts'
@@ -9,7 +9,7 @@ import { createMeasure } from './measure.ts'
 import { createMultipartReader, missingFile } from './multipart.ts'
 import type { PartHead } from './part-head.ts'
 
-export type ReceivedFile = Inspection & { name: string | null; sizeBytes: number; sha256: string }
+export type ReceivedFile = Inspection & { name: string | null; sizeBytes: number }
 
 export type ReceiveLimits = { maxFileBytes: number; allowedTypes: ReadonlySet<MediaType> }
 

@@ -50,6 +50,8 @@ export async function bytesOf(blobs: Blobs, key: string): Promise<Buffer | null>
   return buffer(blob.stream(0, blob.sizeBytes - 1))
 }
 
+const sha256Of = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
+
 /** For what is large: a difference is told in a word. */
 function isSame(found: Buffer | null, expected: Buffer): void {
   assert.equal(found?.length, expected.length)
@@ -91,13 +93,13 @@ export function blobsContract(store: BlobStore): void {
     assert.equal((await keysIn(blobs)).length, sizes.length)
   })
 
-  it('slices of any sizes, patient or not, come out in their order', async (blobs) => {
+  it('slices of any sizes, patient or not, come out in their order, and are hashed in it', async (blobs) => {
     const source = randomBytes(12 * MiB)
     const sizes = fc.array(fc.integer({ min: 1, max: 6 * MiB }), { minLength: 1, maxLength: 6 })
     await fc.assert(
       fc.asyncProperty(sizes, fc.boolean(), async (turns, patient) => {
         const key = randomName()
-        const writer = blobs.create(key)
+        const writer = blobs.create(key, 'hashed')
         let length = 0
         for (const turn of turns) {
           const slice = source.subarray(length, Math.min(length + turn, source.length))
@@ -107,6 +109,7 @@ export function blobsContract(store: BlobStore): void {
         }
         await writer.store()
         isSame(await bytesOf(blobs, key), source.subarray(0, length))
+        assert.equal(await writer.sha256(), sha256Of(source.subarray(0, length)))
         await blobs.remove(key)
       }),
       { numRuns: 12 },
@@ -281,12 +284,16 @@ export function blobsContract(store: BlobStore): void {
     const sums = await Promise.all(
       Array.from({ length: 12 }, async (_, index) => {
         const bytes = randomBytes(index % 3 === 0 ? 6 * MiB : 40 * KiB)
-        return { key: await stored(blobs, bytes), sum: createHash('sha256').update(bytes).digest('hex') }
+        const writer = blobs.create(randomName(), 'hashed')
+        await write(writer, bytes)
+        await writer.store()
+        return { key: await stored(blobs, bytes), sum: sha256Of(bytes), told: await writer.sha256() }
       }),
     )
-    for (const { key, sum } of sums) {
+    for (const { key, sum, told } of sums) {
       const bytes = await bytesOf(blobs, key)
-      assert.equal(bytes === null ? null : createHash('sha256').update(bytes).digest('hex'), sum)
+      assert.equal(bytes === null ? null : sha256Of(bytes), sum)
+      assert.equal(told, sum)
     }
   })
 

@@ -69,7 +69,6 @@ describe('cases 21–32: one answer, however the body is cut', () => {
       if (expected === 200) {
         assert.ok('file' in whole, JSON.stringify(whole))
         assert.equal(whole.file.type, 'png')
-        assert.equal(whole.file.sha256, whole.stored)
         assert.ok(whole.file.sizeBytes - image.length <= 2, 'no more than a line break was added')
       } else {
         assert.ok('reason' in whole, JSON.stringify(whole))
