@@ -9,6 +9,7 @@ import { Fault } from '../errors.ts'
 import { type Selection, select } from '../http/conditions.ts'
 import { HttpFault } from '../http/framing.ts'
 import { nginxAnswersAlike } from '../http/nginx.ts'
+import { createSmallFiles, smallFileBytes } from '../http/small-files.ts'
 import { findPublicFile, type PublicFile } from '../records/assets.ts'
 import type { Database } from '../records/database.ts'
 
@@ -48,6 +49,8 @@ const policies = {
 } as const
 
 export function createFileRoute({ database, blobs, clock, filesMode, accelRedirect }: FileRoutesOptions) {
+  const smallFiles = createSmallFiles()
+
   return async function file(request: FastifyRequest, reply: FastifyReply) {
     reply.headers(safety)
     const name = (request.params as { name: string }).name
@@ -73,14 +76,15 @@ export function createFileRoute({ database, blobs, clock, filesMode, accelRedire
     if (selection.status === 304) return reply.code(304).headers(headers).send()
     const [start, end] =
       selection.status === 206 ? [selection.start, selection.end] : [0, found.size_bytes - 1]
-    const blob = await openBlob(assetId, found)
     if (request.method === 'GET') request.exchange.bytes = end - start + 1
     if (accelRedirect !== null && nginxAnswersAlike(request, selection)) {
-      await blob.close()
+      await assertThere(assetId, found)
       request.exchange.handedOver = true
       return reply.headers(headersForNginx(headers, selection, accelRedirect + pathOf(found))).send()
     }
-    const bytes = request.method === 'HEAD' ? void (await blob.close()) : await bytesOf(blob, start, end)
+    const bytes = await (request.method === 'GET'
+      ? bytesOf(assetId, found, start, end)
+      : assertThere(assetId, found))
     if (bytes !== undefined) reply.raw.setTimeout(unreadMs)
     // Only now: an error that comes before must not look like the file.
     reply.code(selection.status).headers({ ...headers, 'content-length': end - start + 1 })
@@ -112,6 +116,26 @@ export function createFileRoute({ database, blobs, clock, filesMode, accelRedire
     return blobs.pathOf(found.blob_key)
   }
 
+  /** Few bytes go out in one piece, together with their headers, and need no stream. */
+  async function bytesOf(
+    assetId: string,
+    found: PublicFile,
+    start: number,
+    end: number,
+  ): Promise<Buffer | Readable> {
+    const kept = smallFiles.get(found.blob_key)
+    if (kept !== undefined) return kept.subarray(start, end + 1)
+    const blob = await openBlob(assetId, found)
+    if (end - start >= smallFileBytes) return blob.stream(start, end, 'passing')
+    const bytes = await readAll(blob, start, end + 1)
+    if (bytes.length === found.size_bytes) smallFiles.keep(found.blob_key, bytes)
+    return bytes
+  }
+
+  async function assertThere(assetId: string, found: PublicFile): Promise<void> {
+    await (await openBlob(assetId, found)).close()
+  }
+
   /** Of the recorded size: what was cut is not served as good, whoever sends it. */
   async function openBlob(assetId: string, found: PublicFile): Promise<Blob> {
     const blob = await blobs.open(found.blob_key)
@@ -125,13 +149,9 @@ export function createFileRoute({ database, blobs, clock, filesMode, accelRedire
   }
 }
 
-/** Few bytes go out in one piece, together with their headers, and need no stream. */
-const onePieceBytes = 256 * 1024
-
-async function bytesOf(blob: Blob, start: number, end: number): Promise<Buffer | Readable> {
-  if (end - start >= onePieceBytes) return blob.stream(start, end, 'passing')
+async function readAll(blob: Blob, start: number, end: number): Promise<Buffer> {
   try {
-    return await blob.read(start, end + 1)
+    return await blob.read(start, end)
   } catch (cause) {
     throw new Error('the blob was opened, and cannot be read', { cause }) // as a stream of it would fail: 500
   } finally {
