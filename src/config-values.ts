@@ -85,10 +85,10 @@ export function network(text: string): string {
   if (
     bits < 0 ||
     more.length > 0 ||
-    (prefix !== undefined && !(/^\d+$/.test(prefix) && Number(prefix) <= bits))
+    (prefix !== undefined && !(/^\d+$/.test(prefix) && Number(prefix) >= 1 && Number(prefix) <= bits))
   ) {
     throw new Unusable(
-      `has ${shown(text)}: give addresses or networks such as 10.0.0.0/8, with commas between`,
+      `has ${shown(text)}: give addresses or networks such as 10.0.0.0/8, with commas between (0.0.0.0/0, which would be everybody, is none)`,
     )
   }
   return text

@@ -228,6 +228,8 @@ const wrong: [name: string, value: string, says: RegExp][] = [
   ['ASSETD_LOG_LEVEL', 'INFO', /give one of/],
   ...[
     '10.0.0.0/33',
+    '0.0.0.0/0',
+    '::/0',
     '::1/129',
     '10.0.0.0/',
     '10.0.0.0/8/8',

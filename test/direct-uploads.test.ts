@@ -410,6 +410,20 @@ describe('complete', () => {
     assert.equal(json.data[0].error.code, 'invalid_parameter')
   })
 
+  it('case 92: completed already, it tells of the asset again, but never that other bytes are there', async () => {
+    const bytes = png()
+    const announced = await announce(service, { content_type: 'image/png', size_bytes: bytes.length })
+    await put(announced, bytes)
+    const right = { checksum_sha256: sha256(bytes).toString('hex') }
+    const first = await complete(service, announced.asset_id, right)
+    assert.equal(first.status, 200, first.body)
+    const wrong = { checksum_sha256: sha256(randomBytes(3)).toString('hex') }
+    const other = await complete(service, announced.asset_id, wrong)
+    assertError(other, { status: 400, param: 'checksum_sha256', reason: 'checksum_mismatch' })
+    for (const asked of [right, {}])
+      assert.equal((await complete(service, announced.asset_id, asked)).body, first.body)
+  })
+
   it('case 92: twenty at once: one transition, and all that pass say the same', async () => {
     const bytes = wav({ sizeBytes: 3_000_000 })
     const announced = await announce(service, { content_type: 'audio/wav', size_bytes: bytes.length })

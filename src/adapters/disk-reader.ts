@@ -7,6 +7,14 @@ import { readSome } from './descriptors.ts'
 
 const pieceBytes = 256 * 1024
 
+/**
+ * Whoever stops to read keeps its pieces for as long as its connection lasts. So where there are many, each has small ones:
+ * at the 10,000 connections that there may be, below 1 GiB for all of them.
+ */
+const smallPieceBytes = 32 * 1024
+const readersWithLargePieces = 64
+let readers = 0
+
 /** One is with the reader, one waits for it, and one is being filled. */
 const pieces = 3
 
@@ -21,6 +29,8 @@ export type DiskReaderOptions = {
 }
 
 export function createDiskReader(file: number, { start, end, passing, close }: DiskReaderOptions): Readable {
+  const length = readers < readersWithLargePieces ? pieceBytes : smallPieceBytes
+  readers++
   const memory: Buffer[] = []
   let at = start
   let count = 0
@@ -28,7 +38,7 @@ export function createDiskReader(file: number, { start, end, passing, close }: D
 
   const next = (): Buffer => {
     const index = passing ? count++ % pieces : count++
-    const piece = memory[index] ?? Buffer.allocUnsafeSlow(Math.min(pieceBytes, end - start + 1))
+    const piece = memory[index] ?? Buffer.allocUnsafeSlow(Math.min(length, end - start + 1))
     if (passing) memory[index] = piece
     return piece
   }
@@ -55,6 +65,7 @@ export function createDiskReader(file: number, { start, end, passing, close }: D
     },
     async destroy(error, done) {
       await reading // of a descriptor that is closed and given out again, another file would be read
+      readers--
       close()
       done(error)
     },

@@ -14,7 +14,7 @@ import { declaredType } from './declared-type.ts'
 import { busy, type DirectDoor, endHold, type Once } from './direct-uploads.ts'
 import { assetNotFound } from './library.ts'
 import { answerBody, type Reservation } from './reservations.ts'
-import { verifyBlob } from './verification.ts'
+import { checksumMismatch, verifyBlob } from './verification.ts'
 
 /** `sha256`: of the bytes, hex, where the client gives it only now. `requestSha256`: of the request's own body. */
 export type Asked = { sha256: string | null; requestSha256: string | null }
@@ -34,6 +34,7 @@ export async function complete(
   const told = async (): Promise<Once | null> => {
     const asset = await findAsset(door.database, principal.workspace, assetId)
     if (asset === null) return null
+    if (sha256 !== null && sha256 !== asset.sha256) throw checksumMismatch(sha256, asset.sha256)
     const facts = { type: asset.media_type, sizeBytes: asset.size_bytes }
     const body = answerBody(assetId, facts, door.filesUrl(), { status: 'completed' })
     const answer = { status: 200, body, file_sha256: requestSha256 }

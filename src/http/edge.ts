@@ -211,12 +211,20 @@ function noteFault(
 }
 
 /** Closes after an answer that comes before the request is whole, but only once the client can have read it. */
+/**
+ * Node closes a connection once its system has taken nothing more of the answer for this long, or for twice as long. The
+ * system says so only when a third of what it buffers, 4 MB at most, has gone out: readers that stop are gone within
+ * four minutes, and so are those below about 8 kB/s; at 12 kB/s they stay.
+ */
+const unreadMs = 120_000
+
 function beHeard(
   options: EdgeOptions,
   request: FastifyRequest,
   reply: FastifyReply,
   payload: unknown,
 ): unknown {
+  reply.raw.setTimeout(unreadMs)
   const isUnread = hasUnreadBody(request.raw)
   if (isUnread || options.isDraining() || isLast(request.raw)) {
     closeAfterAnswer(request.raw.socket)

@@ -17,12 +17,16 @@ const contentRange = {
   },
 }
 
+const forNginx = 'Beside X-Accel-Redirect: what the client gets without the `X-File-`, from nginx'
+
 const toNginx = {
   'X-Accel-Redirect': {
     description:
       'Never to a client: tells an nginx in front of the service, which takes it away, of the file to send in place of the empty body (ASSETD_ACCEL_REDIRECT)',
     schema: { type: 'string' },
   },
+  'X-File-Cache-Control': { description: forNginx, schema: { type: 'string' } },
+  'X-File-Accept-Ranges': { description: forNginx, schema: { type: 'string' } },
 }
 
 const anyBytes = { '*/*': { schema: { type: 'string', format: 'binary' } } }

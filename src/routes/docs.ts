@@ -41,12 +41,26 @@ function findVendorDir(): string | null {
 
 export function createDocsRoutes({ publicUrl, version, jwks }: DocsOptions) {
   const vendorDir = findVendorDir()
+  /** Read once: a crowd that asks for them and reads nothing must not each have a copy. */
+  const read = new Map<string, Promise<Buffer>>()
+  const vendorFile = (path: string): Promise<Buffer> => {
+    const reading = read.get(path) ?? readFile(path)
+    read.set(path, reading)
+    reading.catch(() => read.delete(path))
+    return reading
+  }
+  let document: { url: string; text: string } | null = null
   const prefix = (): string => new URL(publicUrl()).pathname.replace(/\/$/, '')
 
   return {
     async openapi(_request: FastifyRequest, reply: FastifyReply) {
       const { openApiDocument } = await import('../openapi/document.ts') // twelve files that few ever ask for
-      return reply.header('cache-control', 'no-cache').send(openApiDocument(publicUrl(), version))
+      const url = publicUrl()
+      if (document?.url !== url) document = { url, text: JSON.stringify(openApiDocument(url, version)) }
+      return reply
+        .header('cache-control', 'no-cache')
+        .type('application/json; charset=utf-8')
+        .send(document.text)
     },
 
     async jwks(_request: FastifyRequest, reply: FastifyReply) {
@@ -83,7 +97,7 @@ export function createDocsRoutes({ publicUrl, version, jwks }: DocsOptions) {
         .type(type)
       if (file === 'start.js') return reply.send(startScript(`${prefix()}/openapi.json`))
       if (vendorDir !== null && vendorFiles.includes(file))
-        return reply.send(await readFile(join(vendorDir, file)))
+        return reply.send(await vendorFile(join(vendorDir, file)))
       throw new Fault('resource_not_found', 'There is no such page. See /docs.')
     },
   }

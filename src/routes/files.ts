@@ -22,13 +22,6 @@ export type FileRoutesOptions = Pick<Config, 'filesMode' | 'accelRedirect'> & {
 /** Long enough to look at a film in pieces, short enough to be of no use to who finds it in a log. */
 const redirectSeconds = 900
 
-/**
- * Node closes a connection once its system has taken nothing more of the answer for this long, or for twice as long.
- * Measured with a system that buffers 2.5 MB: readers that stop are gone after two minutes at 60 s, and so is one at
- * 2 kB/s; at 120 s the slowest that stays is at about 4 kB/s, which is what an upload needs too.
- */
-const unreadMs = 120_000
-
 /** A deleted file may live on in caches for a day. */
 const cacheControl = 'public, max-age=86400, immutable'
 
@@ -85,7 +78,6 @@ export function createFileRoute({ database, blobs, clock, filesMode, accelRedire
     const bytes = await (request.method === 'GET'
       ? bytesOf(assetId, found, start, end)
       : assertThere(assetId, found))
-    if (bytes !== undefined) reply.raw.setTimeout(unreadMs)
     // Only now: an error that comes before must not look like the file.
     reply.code(selection.status).headers({ ...headers, 'content-length': end - start + 1 })
     if (selection.status === 206) reply.header('content-range', `bytes ${start}-${end}/${found.size_bytes}`)
@@ -172,11 +164,20 @@ function fileHeaders(name: string, found: PublicFile, etag: string): Record<stri
   }
 }
 
-/** nginx passes them on, by itself or as deploy/nginx/accel.conf says. It makes the status, the length and the range itself. */
+/**
+ * deploy/nginx/accel.conf gives them to the client. nginx makes the status, the length and the range itself. Two of ours it
+ * would also keep where it cannot send the file after all, and we may have to answer 404: they go by names that say
+ * nothing to it.
+ */
 function headersForNginx(ofFile: Record<string, string>, { status }: Selection, path: string) {
-  const { 'accept-ranges': ranges, ...others } = ofFile
-  // To the whole it adds one of its own, and to a range none.
-  return { ...others, ...(status === 206 ? { 'accept-ranges': ranges } : {}), 'x-accel-redirect': path }
+  const { 'accept-ranges': ranges, 'cache-control': caching, ...others } = ofFile
+  return {
+    ...others,
+    'x-file-cache-control': caching,
+    // To the whole it adds one of its own, and to a range none.
+    ...(status === 206 ? { 'x-file-accept-ranges': ranges } : {}),
+    'x-accel-redirect': path,
+  }
 }
 
 /** The first read failed: the error that is sent in place of the file must not look like it either. */
