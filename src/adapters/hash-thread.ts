@@ -2,7 +2,7 @@
  * SHA-256 away from the thread that serves connections, which it would keep busy for a third of a large upload. What fits
  * into one block is hashed here and now: to ask another thread costs more.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { blockBytes } from './blocks.ts'
@@ -30,25 +30,29 @@ export function createHashes(memory: SharedArrayBuffer): () => BlockHash {
     return thread.begin()
   }
   return () => {
-    let hash: BlockHash | null = null
+    let chosen: BlockHash | null = null
     return {
       update(blocks) {
-        hash ??= blocks.some(({ length }) => length === blockBytes) ? inThread() : hashHere()
-        return hash.update(blocks)
+        chosen ??= blocks[0]?.length === blockBytes ? inThread() : hashHere()
+        return chosen.update(blocks)
       },
-      digest: () => (hash ?? hashHere()).digest(),
-      drop: () => hash?.drop(),
+      async digest() {
+        if (chosen === null) throw new Error('nothing was hashed')
+        return chosen.digest()
+      },
+      drop: () => chosen?.drop(),
     }
   }
 }
 
+/** At once, and not in steps: there is one block alone. */
 function hashHere(): BlockHash {
-  const hash = createHash('sha256')
+  let digest = ''
   return {
-    async update(blocks) {
-      for (const block of blocks) hash.update(block)
+    async update([block = Buffer.alloc(0)]) {
+      digest = hash('sha256', block)
     },
-    digest: async () => hash.digest('hex'),
+    digest: async () => digest,
     drop: () => {},
   }
 }

@@ -7,7 +7,8 @@ import { type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_
 import type { Outcome } from '../records/database.ts'
 import { migrate, openForWriting, watchIdentity } from './sqlite-connection.ts'
 
-export type WireStep = { sql: string; parameters: SQLInputValue[]; mustChange: boolean }
+/** `statement` counts the texts that have come so far: each is sent once, and to send it costs more than all else. */
+export type WireStep = { statement: number; parameters: SQLInputValue[]; mustChange: boolean }
 /** `open` comes first, and once. */
 export type WriterRequest = { open: string } | Job | { close: true }
 export type WriterReply =
@@ -16,7 +17,8 @@ export type WriterReply =
   | { results: Result[] }
   | { failed: { ids: number[]; message: string } }
 
-export type Job = { id: number; batch: WireStep[] }
+/** `texts` are those of new statements. */
+export type Job = { id: number; batch: WireStep[]; texts: string[] }
 
 /** A batch's outcome, or what the database refused it for. */
 export type Result = { id: number; outcome: Outcome } | { id: number; refused: string }
@@ -25,26 +27,28 @@ export type Result = { id: number; outcome: Outcome } | { id: number; refused: s
 const maxJobsAtOnce = 256
 
 function run(port: MessagePort, connection: DatabaseSync, assertSameFiles: () => void): void {
-  const prepared = new Map<string, StatementSync>()
-  const prepare = (sql: string): StatementSync => {
-    let statement = prepared.get(sql)
-    if (statement === undefined) {
-      statement = connection.prepare(sql)
-      prepared.set(sql, statement)
-    }
-    return statement
+  const texts: string[] = []
+  const prepared: StatementSync[] = []
+  /** A text that SQLite refuses is refused again to whoever comes with it next. */
+  const prepare = (index: number): StatementSync => {
+    prepared[index] ??= connection.prepare(texts[index] ?? '')
+    return prepared[index]
   }
+  const [save, undo, release] = ['SAVEPOINT batch', 'ROLLBACK TO batch', 'RELEASE batch'].map((sql) =>
+    connection.prepare(sql),
+  ) as [StatementSync, StatementSync, StatementSync]
 
   const runJob = (job: Job): Outcome => {
-    connection.exec('SAVEPOINT batch')
-    for (const [index, { sql, parameters, mustChange }] of job.batch.entries()) {
-      const { changes } = prepare(sql).run(...parameters)
+    save.run()
+    for (const [index, { statement, parameters, mustChange }] of job.batch.entries()) {
+      const { changes } = prepare(statement).run(...parameters)
       if (mustChange && Number(changes) === 0) {
-        connection.exec('ROLLBACK TO batch; RELEASE batch')
+        undo.run()
+        release.run()
         return { written: false, failedStep: index }
       }
     }
-    connection.exec('RELEASE batch')
+    release.run()
     return { written: true }
   }
 
@@ -54,7 +58,8 @@ function run(port: MessagePort, connection: DatabaseSync, assertSameFiles: () =>
       return { id: job.id, outcome: runJob(job) }
     } catch (error) {
       if (!connection.isTransaction) throw error
-      connection.exec('ROLLBACK TO batch; RELEASE batch')
+      undo.run()
+      release.run()
       return { id: job.id, refused: String(error) }
     }
   }
@@ -79,7 +84,10 @@ function run(port: MessagePort, connection: DatabaseSync, assertSameFiles: () =>
     let closing = false
     for (let request: WriterRequest | undefined = first; request !== undefined; ) {
       if ('close' in request) closing = true
-      else if ('batch' in request) jobs.push(request)
+      else if ('batch' in request) {
+        texts.push(...request.texts)
+        jobs.push(request)
+      }
       if (closing || jobs.length >= maxJobsAtOnce) break
       request = receiveMessageOnPort(port)?.message
     }

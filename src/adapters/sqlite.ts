@@ -44,6 +44,8 @@ export async function openSqlite(path: string): Promise<Database> {
   const reader = new DatabaseSync(path, { readOnly: true })
   reader.exec('PRAGMA busy_timeout = 1000')
   const prepared = new Map<string, StatementSync>()
+  /** What the writer knows each text by. */
+  const numbers = new Map<string, number>()
   const waiting = new Map<number, Waiting>()
   let nextId = 1
   let dead = false
@@ -87,7 +89,8 @@ export async function openSqlite(path: string): Promise<Database> {
     write(batch: readonly Step[]): Promise<Outcome> {
       if (dead) return Promise.reject(databaseUnavailable('the writer has ended'))
       const id = nextId++
-      const request: WriterRequest = { id, batch: batch.map(toWire) }
+      const texts: string[] = []
+      const request: WriterRequest = { id, batch: batch.map((one) => toWire(one, numbers, texts)), texts }
       return new Promise((resolve, reject) => {
         waiting.set(id, { resolve, reject })
         writer.postMessage(request)
@@ -125,6 +128,13 @@ function settle(waiting: Map<number, Waiting>, id: number): Waiting | undefined 
   return one
 }
 
-function toWire({ query, mustChange }: Step): WireStep {
-  return { sql: query.sql, parameters: query.parameters as SQLInputValue[], mustChange: mustChange ?? false }
+/** @param texts takes what the writer does not know yet */
+function toWire({ query, mustChange }: Step, numbers: Map<string, number>, texts: string[]): WireStep {
+  let statement = numbers.get(query.sql)
+  if (statement === undefined) {
+    statement = numbers.size
+    numbers.set(query.sql, statement)
+    texts.push(query.sql)
+  }
+  return { statement, parameters: query.parameters as SQLInputValue[], mustChange: mustChange ?? false }
 }
