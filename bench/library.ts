@@ -81,6 +81,10 @@ const works: readonly Work[] = [
   { name: 'search, a beginning', run: (database) => searchAssets(database, { ...search, words: ['fore'] }) },
   { name: 'search, a rare word', run: (database) => searchAssets(database, { ...search, words: ['500'] }) },
   {
+    name: 'search, found six times',
+    run: (database, count) => searchAssets(database, { ...search, words: [count > 1_000 ? '50012' : '50'] }),
+  },
+  {
     name: 'search, found once',
     run: (database, count) =>
       searchAssets(database, { ...search, words: [count > 1_000 ? '500124' : '500'] }),

@@ -7,6 +7,7 @@ import { openSqlite } from '../src/adapters/sqlite.ts'
 import { databaseContract, type Engine } from './contract/database.ts'
 import { directUploadsContract } from './contract/direct-uploads.ts'
 import { recordsContract } from './contract/records.ts'
+import { searchContract } from './contract/search.ts'
 import { sharedContract } from './contract/shared.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'assetd-contract-'))
@@ -23,5 +24,6 @@ const engine: Engine = {
 }
 databaseContract(engine)
 recordsContract(engine)
+searchContract(engine)
 directUploadsContract(engine)
 sharedContract(engine)

@@ -37,4 +37,5 @@ export const postgresTexts: TextIndex = {
       )
       SELECT at FROM near UNION ALL SELECT at FROM far ORDER BY at DESC LIMIT ${limit})`
   },
+  findAnywhere: () => null,
 }

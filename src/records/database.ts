@@ -26,17 +26,22 @@ export type Compilable<Row> = { compile(): CompiledQuery<Row> }
 export interface TextIndex {
   /** An expression to select from: the `completed_order` of what has all the words, as `at`, the highest first. */
   find(wanted: TextSearch): RawBuilder<{ at: number }>
+  /**
+   * The same over all workspaces and kinds; where it comes to the end within `limit`, an `at` of 0, which no asset has,
+   * follows. Null where that could be more work than to go over `limit` assets, or is not quicker than `find`.
+   */
+  findAnywhere(wanted: WordSearch): RawBuilder<{ at: number }> | null
 }
 
-export type TextSearch = {
-  workspace: string
-  kind: 'image'
+export type WordSearch = {
   /** Of letters and digits alone. */
   words: readonly { text: string; isPrefix: boolean }[]
   /** Null: from the highest. */
   before: number | null
   limit: number
 }
+
+export type TextSearch = WordSearch & { workspace: string; kind: 'image' }
 
 export interface Database {
   /** Builds queries; runs none. */

@@ -1,5 +1,6 @@
 /** The completed assets of a workspace, as its people look at them: one, a page, those that a text finds. */
-import { type Database, type Step, step } from './database.ts'
+import { mediaTypeNames, mediaTypes } from '../asset.ts'
+import { type Database, type Step, step, type WordSearch } from './database.ts'
 import { sql } from './kysely.ts'
 import type { AssetsTable } from './schema.ts'
 
@@ -90,18 +91,59 @@ export type FoundAsset = LibraryAsset & { completed_order: number }
 /** Words up to this long are found by their beginnings too: more would be too much of the index to read. */
 const longestPrefix = 6
 
+/** As the text index has it, by the migrations. */
+const typesOf = { image: mediaTypeNames.filter((name) => mediaTypes[name].kind === 'image') }
+
 /** What was completed last comes first. */
-export async function searchAssets(
+export async function searchAssets(database: Database, search: Search): Promise<FoundAsset[]> {
+  const words = search.words.map((text) => ({ text, isPrefix: isPrefix(text) }))
+  return (await findByWords(database, search, words)) ?? (await findInScope(database, search, words))
+}
+
+type Words = WordSearch['words']
+
+/**
+ * What has the words, of whatever workspace and kind, and of that what is wanted: fast for words that few assets have,
+ * and for those that many of this workspace have. Each of the two ways reads one state of the records, and a page is
+ * all of one of them, so whatever is deleted meanwhile, none is missing.
+ * @returns null where so few of those looked at are wanted that the page has to be found otherwise
+ */
+async function findByWords(
   database: Database,
-  { workspace, words, kind, before, limit }: Search,
+  { workspace, kind, before, limit }: Search,
+  words: Words,
+): Promise<FoundAsset[] | null> {
+  const found = database.texts.findAnywhere({ words, before, limit: lookedAt(limit) })
+  if (found === null) return null
+  const query = database.build
+    .selectFrom(found.as('found'))
+    .leftJoin('assets', 'assets.completed_order', 'found.at')
+    .select([...columns.map((name) => `assets.${name}` as const), 'found.at as completed_order'])
+    .where(({ eb, or, and }) =>
+      or([
+        eb('found.at', '=', 0),
+        and([eb('assets.workspace', '=', workspace), eb('assets.media_type', 'in', typesOf[kind])]),
+      ]),
+    )
+    .orderBy('found.at', 'desc')
+    .limit(limit)
+    .$narrowType<FoundAsset>()
+  const rows = await database.read(query)
+  if (rows.at(-1)?.completed_order === 0) return rows.slice(0, -1)
+  return rows.length === limit ? rows : null
+}
+
+/** Enough where a quarter of what has the words is wanted. */
+function lookedAt(limit: number): number {
+  return Math.max(64, 4 * limit)
+}
+
+async function findInScope(
+  database: Database,
+  { workspace, kind, before, limit }: Search,
+  words: Words,
 ): Promise<FoundAsset[]> {
-  const found = database.texts.find({
-    workspace,
-    kind,
-    words: words.map((text) => ({ text, isPrefix: isPrefix(text) })),
-    before,
-    limit,
-  })
+  const found = database.texts.find({ workspace, kind, words, before, limit })
   const query = database.build
     .selectFrom(found.as('found'))
     .innerJoin('assets', 'assets.completed_order', 'found.at')

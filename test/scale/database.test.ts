@@ -4,6 +4,7 @@ import { openPostgres } from '../../src/adapters/postgres.ts'
 import { databaseContract, type Engine } from '../contract/database.ts'
 import { directUploadsContract } from '../contract/direct-uploads.ts'
 import { recordsContract } from '../contract/records.ts'
+import { searchContract } from '../contract/search.ts'
 import { sharedContract } from '../contract/shared.ts'
 import { noPostgres, type PostgresServer, startPostgres } from './postgres.ts'
 
@@ -23,6 +24,7 @@ describe('PostgreSQL', { skip: noPostgres }, () => {
   }
   databaseContract(engine)
   recordsContract(engine)
+  searchContract(engine)
   directUploadsContract(engine)
   sharedContract(engine)
 })
