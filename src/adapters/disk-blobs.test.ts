@@ -18,6 +18,7 @@ import fc from 'fast-check'
 import { randomName } from '../asset.ts'
 import { Fault } from '../errors.ts'
 import { createDiskBlobs } from './disk-blobs.ts'
+import { createDiskWriter } from './disk-writer.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'assetd-blobs-'))
 after(() => rmSync(root, { recursive: true, force: true }))
@@ -202,6 +203,35 @@ test('after discard nothing more is taken', async () => {
   await writer.discard()
   assert.throws(() => writer.write(Buffer.alloc(1)), isUnavailable)
   await assert.rejects(writer.store(), isUnavailable)
+})
+
+test('a hash that cannot be begun, or fails, is service_unavailable, and no rejection is left alone', async () => {
+  for (const update of [
+    () => Promise.reject(new Error('the thread has ended')),
+    () => {
+      throw new Error('no thread can be started')
+    },
+  ]) {
+    const dir = freshFolder()
+    mkdirSync(join(dir, 'incoming'), { recursive: true })
+    const given: Buffer[] = []
+    const writer = createDiskWriter(join(dir, 'incoming', 'key'), join(dir, 'ke'), join(dir, 'ke', 'key'), {
+      shards: { ensure: async () => {}, sync: async () => {}, forget: () => {} },
+      blocks: { take: () => Buffer.alloc(256 * KiB), give: (used) => void given.push(...used) },
+      directWrites: { areRefused: true },
+      hash: { update, digest: async () => '', drop: () => {} },
+      pathOf: (key) => key,
+    })
+    writer.write(Buffer.alloc(600 * KiB))
+    await settled()
+    assert.throws(() => writer.write(Buffer.alloc(1)), isUnavailable)
+    await assert.rejects(writer.store(), isUnavailable)
+    await writer.discard()
+    await settled()
+    assert.equal(given.length, 3, 'all blocks are given back')
+    assert.deepEqual(incomingOf(dir), [])
+  }
+  assert.deepEqual(unhandled, [])
 })
 
 test('a key is for one attempt: a file that is there already is not overwritten', async () => {

@@ -12,6 +12,9 @@ export interface DiskFile {
   close(): Promise<void>
 }
 
+/** What is said of a moment, and not of the disk. */
+const lacksOfDescriptors = new Set(['EMFILE', 'ENFILE'])
+
 /** Where a disk once refuses to be written to past the page cache, nobody tries again. */
 export type DirectWrites = { areRefused: boolean }
 
@@ -33,18 +36,28 @@ export async function createDiskFile(path: string, directWrites: DirectWrites): 
   const file = await openNew(path)
   /** The same file once more, for what goes past the page cache; null before, and where that is not to be had. */
   let direct: number | null = null
+  let takesDirect = true
   let position = 0
   let unsyncedBytes = 0
   /** Never rejects: a failure shows in the next call. */
   let syncing: Promise<void> | null = null
   let failure: unknown = null
 
-  const appendDirect = async (slices: readonly Buffer[]): Promise<readonly Buffer[]> => {
+  /** The file that is open takes all of it just as well: so whatever is said to this is no fault of the upload. */
+  const openDirect = async (): Promise<void> => {
     try {
-      direct ??= await openFile(path, constants.O_WRONLY | constants.O_DIRECT)
-      return await write(direct, slices)
+      direct = await openFile(path, constants.O_WRONLY | constants.O_DIRECT)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
+      takesDirect = false
+      if (!lacksOfDescriptors.has(codeOf(error))) directWrites.areRefused = true
+    }
+  }
+
+  const appendDirect = async (to: number, slices: readonly Buffer[]): Promise<readonly Buffer[]> => {
+    try {
+      return await write(to, slices)
+    } catch (error) {
+      if (codeOf(error) !== 'EINVAL') throw error
       directWrites.areRefused = true
       return slices
     }
@@ -71,8 +84,11 @@ export async function createDiskFile(path: string, directWrites: DirectWrites): 
   }
 
   const closeBoth = (): void => {
-    if (direct !== null) closeSync(direct)
-    closeSync(file)
+    try {
+      if (direct !== null) closeSync(direct)
+    } finally {
+      closeSync(file)
+    }
   }
 
   return {
@@ -80,8 +96,9 @@ export async function createDiskFile(path: string, directWrites: DirectWrites): 
       let rest = slices
       while (rest.length > 0) {
         if (failure !== null) throw failure
-        if (position >= directFromBytes && mayBeDirect(rest, position) && !directWrites.areRefused)
-          rest = await appendDirect(rest)
+        const mayBe = takesDirect && !directWrites.areRefused && mayBeDirect(rest, position)
+        if (mayBe && direct === null) await openDirect()
+        if (mayBe && direct !== null) rest = await appendDirect(direct, rest)
         else {
           const before = position
           rest = await write(file, rest)
@@ -107,9 +124,15 @@ export async function createDiskFile(path: string, directWrites: DirectWrites): 
   }
 }
 
+const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? ''
+
 /** The disk takes whole sectors alone, and so may its driver of memory. */
 function mayBeDirect(slices: readonly Buffer[], position: number): boolean {
-  return position % blockBytes === 0 && slices.every(({ length }) => length === blockBytes)
+  return (
+    position >= directFromBytes &&
+    position % blockBytes === 0 &&
+    slices.every(({ length }) => length === blockBytes)
+  )
 }
 
 function dropBytes(slices: readonly Buffer[], bytes: number): readonly Buffer[] {

@@ -66,11 +66,13 @@ export function createDiskWriter(
     const slices = full
     full = []
     // Both read the blocks, so both have to end before anything else is written into them.
-    const [appended, hashed] = await Promise.allSettled([append(slices), hash?.update(slices)])
+    const [appended, hashed] = await Promise.allSettled([append(slices), hashAll(slices)])
     if (appended.status === 'rejected') failure = storageFault(appended.reason)
     else if (hashed.status === 'rejected') failure = storageFault(hashed.reason)
     blocks.give(slices)
   }
+
+  const hashAll = async (slices: readonly Buffer[]): Promise<unknown> => hash?.update(slices)
 
   const append = async (slices: readonly Buffer[]): Promise<void> => {
     if (file === null) {
@@ -155,8 +157,9 @@ export function createDiskWriter(
       endBlock()
       blocks.give(full)
       full = []
-      await file?.close()
-      file = null
+      const closing = file
+      file = null // a descriptor that is closed twice may be another file's by then
+      await closing?.close()
       // What is in incoming is no asset's, whatever comes back: a start removes all of it.
       for (const place of places) await (place === path ? removeFile : removeForGood)(place)
     },

@@ -1,6 +1,6 @@
 /**
- * SHA-256 away from the thread that serves connections, which it would keep busy for a third of a large upload. What fits
- * into one block is hashed here and now: to ask another thread costs more.
+ * SHA-256 away from the thread that serves connections, which it would keep busy for a third of a large upload. What has
+ * no whole block is hashed here and now: to ask another thread costs more.
  */
 import { hash } from 'node:crypto'
 import { extname } from 'node:path'
@@ -32,7 +32,7 @@ export function createHashes(memory: SharedArrayBuffer): () => BlockHash {
   return () => {
     let chosen: BlockHash | null = null
     return {
-      update(blocks) {
+      async update(blocks) {
         chosen ??= blocks[0]?.length === blockBytes ? inThread() : hashHere()
         return chosen.update(blocks)
       },
@@ -75,12 +75,13 @@ function startThread(memory: SharedArrayBuffer): HashThread {
     for (const one of waiting.splice(0)) one.reject(failure)
   }
   worker.on('error', die)
+  worker.on('messageerror', die) // whose reply it was is not known
   worker.on('exit', () => die(new Error('the thread that hashes has ended')))
 
-  const ask = (request: HashRequest): Promise<HashReply> => {
-    if (failure !== null) return Promise.reject(failure)
-    if (waiting.length === 0) worker.ref()
+  const ask = async (request: HashRequest): Promise<HashReply> => {
+    if (failure !== null) throw failure
     worker.postMessage(request)
+    if (waiting.length === 0) worker.ref()
     return new Promise((resolve, reject) => waiting.push({ resolve, reject }))
   }
 

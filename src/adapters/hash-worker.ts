@@ -28,4 +28,8 @@ function carryOut(request: HashRequest): HashReply {
   return request.end === 'digest' ? hash.digest('hex') : null
 }
 
+// Without an answer to each, the next would be taken for its answer: better to die, and fail what is under way.
+port.on('messageerror', (error) => {
+  throw error
+})
 port.on('message', (request: HashRequest) => port.postMessage(carryOut(request)))

@@ -30,5 +30,5 @@ function termsOf(words: WordSearch['words']): string[] {
 /** Of such a word's list most may be scopes, whose column is passed over asset by asset. */
 function isLikeScope(word: string): boolean {
   const folded = word.normalize('NFD').replace(/\p{M}/gu, '')
-  return /^w[0-9a-f]*(image|other)?$/i.test(folded)
+  return /^w(([0-9a-f]{2})*[0-9a-f]?$|([0-9a-f]{2})+[io])/i.test(folded)
 }

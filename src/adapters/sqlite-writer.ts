@@ -7,7 +7,7 @@ import { type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_
 import type { Outcome } from '../records/database.ts'
 import { migrate, openForWriting, watchIdentity } from './sqlite-connection.ts'
 
-/** `statement` counts the texts that have come so far: each is sent once, and to send it costs more than all else. */
+/** `statement` stands for its text, which is sent once: to send it each time costs more than all else. */
 export type WireStep = { statement: number; parameters: SQLInputValue[]; mustChange: boolean }
 /** `open` comes first, and once. */
 export type WriterRequest = { open: string } | Job | { close: true }
@@ -17,8 +17,8 @@ export type WriterReply =
   | { results: Result[] }
   | { failed: { ids: number[]; message: string } }
 
-/** `texts` are those of new statements. */
-export type Job = { id: number; batch: WireStep[]; texts: string[] }
+/** `texts` are those of new statements, by the number that each has from now on. */
+export type Job = { id: number; batch: WireStep[]; texts: [statement: number, text: string][] }
 
 /** A batch's outcome, or what the database refused it for. */
 export type Result = { id: number; outcome: Outcome } | { id: number; refused: string }
@@ -85,7 +85,7 @@ function run(port: MessagePort, connection: DatabaseSync, assertSameFiles: () =>
     for (let request: WriterRequest | undefined = first; request !== undefined; ) {
       if ('close' in request) closing = true
       else if ('batch' in request) {
-        texts.push(...request.texts)
+        for (const [statement, text] of request.texts) texts[statement] = text
         jobs.push(request)
       }
       if (closing || jobs.length >= maxJobsAtOnce) break

@@ -131,6 +131,22 @@ test('a migration that fails changes nothing and is told', () => {
   connection.close()
 })
 
+test('what cannot be sent to the writer is refused, and no statement is taken for another afterwards', async (context) => {
+  const database = await opened(context)
+  const { query } = insertApiKey(database, keyRow('a'))
+  const unsendable = { query: { ...query, parameters: [() => {}] } }
+  await assert.rejects(database.write([unsendable]), isUnavailable)
+  const build = database.build.updateTable('api_keys')
+  const other = step(build.set({ owner: 'changed' }))
+  const nonsense = step(build.set({ owner: sql<string>`nothing.like_this` }))
+  await assert.rejects(database.write([nonsense, other]), isUnavailable)
+  assert.deepEqual(await database.write([insertApiKey(database, keyRow('b'))]), { written: true })
+  assert.deepEqual(await idsIn(database), ['b'])
+  await assert.rejects(database.write([nonsense]), isUnavailable)
+  assert.deepEqual(await database.write([other]), { written: true })
+  assert.deepEqual(await idsIn(database), ['b'])
+})
+
 test('case 73: a file that another process has locked for longer than we wait is service_unavailable; reads go on', async () => {
   const { write, waitedMs, meanwhile, afterwards } = await lockedOut
   assert.ok(isUnavailable(write))

@@ -19,7 +19,7 @@ import {
 import type { Tables } from '../records/schema.ts'
 import { sqliteTexts } from './sqlite-texts.ts'
 import { startWriter } from './sqlite-thread.ts'
-import type { WireStep, WriterReply, WriterRequest } from './sqlite-writer.ts'
+import type { Job, WireStep, WriterReply, WriterRequest } from './sqlite-writer.ts'
 
 const build = new Kysely<Tables>({
   dialect: {
@@ -89,11 +89,17 @@ export async function openSqlite(path: string): Promise<Database> {
     write(batch: readonly Step[]): Promise<Outcome> {
       if (dead) return Promise.reject(databaseUnavailable('the writer has ended'))
       const id = nextId++
-      const texts: string[] = []
+      const texts: Job['texts'] = []
       const request: WriterRequest = { id, batch: batch.map((one) => toWire(one, numbers, texts)), texts }
       return new Promise((resolve, reject) => {
         waiting.set(id, { resolve, reject })
-        writer.postMessage(request)
+        try {
+          writer.postMessage(request)
+        } catch (error) {
+          // A value that cannot be sent: the texts that went with it are not known there.
+          for (const [, text] of texts) numbers.delete(text)
+          settle(waiting, id)?.reject(databaseUnavailable(error))
+        }
       })
     },
     async assertUsable(): Promise<void> {
@@ -129,12 +135,12 @@ function settle(waiting: Map<number, Waiting>, id: number): Waiting | undefined 
 }
 
 /** @param texts takes what the writer does not know yet */
-function toWire({ query, mustChange }: Step, numbers: Map<string, number>, texts: string[]): WireStep {
+function toWire({ query, mustChange }: Step, numbers: Map<string, number>, texts: Job['texts']): WireStep {
   let statement = numbers.get(query.sql)
   if (statement === undefined) {
     statement = numbers.size
     numbers.set(query.sql, statement)
-    texts.push(query.sql)
+    texts.push([statement, query.sql])
   }
   return { statement, parameters: query.parameters as SQLInputValue[], mustChange: mustChange ?? false }
 }

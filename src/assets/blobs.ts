@@ -86,7 +86,7 @@ export interface BlobWriter {
   /** Resolves when the bytes, and the name they are found by, survive a power cut. */
   store(): Promise<void>
   /**
-   * Of all bytes that were written, in hex; once `store` has resolved, and of a blob that is `hashed`.
+   * Of all bytes that were written, in hex; asked for once, after `store` has resolved, and of a blob that is `hashed`.
    * @throws {Fault} `service_unavailable`
    */
   sha256(): Promise<string>

@@ -210,7 +210,6 @@ function noteFault(
   return problem
 }
 
-/** Closes after an answer that comes before the request is whole, but only once the client can have read it. */
 /**
  * Node closes a connection once its system has taken nothing more of the answer for this long, or for twice as long. The
  * system says so only when a third of what it buffers, 4 MB at most, has gone out: readers that stop are gone within
@@ -218,6 +217,7 @@ function noteFault(
  */
 const unreadMs = 120_000
 
+/** Closes after an answer that comes before the request is whole, but only once the client can have read it. */
 function beHeard(
   options: EdgeOptions,
   request: FastifyRequest,

@@ -63,7 +63,10 @@ export function inTurn(request: IncomingMessage, response: ServerResponse, start
   const begin = (): void => {
     if (socket.destroyed) return
     if (line.isClosing) socket.destroySoon()
-    else start()
+    else {
+      socket.setTimeout(0) // how patient we are with who reads the answer before says nothing of this one
+      start()
+    }
   }
   if (before === undefined) begin()
   // Other connections have their turn in between.

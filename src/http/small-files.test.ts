@@ -30,7 +30,7 @@ it('one that is read again while it is there lasts from then on', (context) => {
 
 it('16 MiB of them at most: the oldest go first', () => {
   const files = createSmallFiles()
-  for (let at = 0; at < 16; at++) files.keep(`file ${at}`, Buffer.alloc(MiB))
+  for (let at = 0; at < 16; at++) files.keep(`file ${at}`, Buffer.alloc(MiB - 1024)) // and 1 KiB for each
   assert.ok(files.get('file 0'))
   files.keep('one more', Buffer.alloc(MiB + 1))
   assert.deepEqual(
@@ -39,4 +39,11 @@ it('16 MiB of them at most: the oldest go first', () => {
   )
   for (let times = 0; times < 30; times++) files.keep('one more', Buffer.alloc(MiB))
   assert.ok(files.get('file 2'), 'one that is replaced counts once')
+})
+
+it('tiny ones count as what they cost', () => {
+  const files = createSmallFiles()
+  for (let at = 0; at <= 16 * 1024; at++) files.keep(`file ${at}`, Buffer.alloc(1))
+  assert.equal(files.get('file 0'), undefined)
+  assert.ok(files.get('file 1000'))
 })

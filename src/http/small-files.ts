@@ -1,5 +1,5 @@
 /**
- * The small files that were asked for last, in memory: a picture on a page is asked for many times in a row, and three
+ * The small files that were read last, in memory: a picture on a page is asked for many times in a row, and three
  * trips to the threads that read the disk cost more than all the rest of its answer (docs/performance.md).
  */
 
@@ -7,6 +7,9 @@
 export const smallFileBytes = 256 * 1024
 
 const keptBytes = 16 * 1024 * 1024
+
+/** What each costs beside its bytes: its place, its timer, its memory's own book-keeping. */
+const besideBytes = 1024
 
 /** However often it is asked for: what is deleted, or is no longer what it was on the disk, stays in memory no longer. */
 const keptMs = 60_000
@@ -28,7 +31,7 @@ export function createSmallFiles(): SmallFiles {
     if (file === undefined) return
     clearTimeout(file.ending)
     files.delete(key)
-    sizeBytes -= file.bytes.length
+    sizeBytes -= file.bytes.length + besideBytes
   }
 
   return {
@@ -36,7 +39,7 @@ export function createSmallFiles(): SmallFiles {
     keep(key, bytes) {
       drop(key)
       files.set(key, { bytes, ending: setTimeout(drop, keptMs, key).unref() })
-      sizeBytes += bytes.length
+      sizeBytes += bytes.length + besideBytes
       for (const oldest of files.keys()) {
         if (sizeBytes <= keptBytes) break
         drop(oldest)

@@ -69,15 +69,15 @@ export function createFileRoute({ database, blobs, clock, filesMode, accelRedire
     if (selection.status === 304) return reply.code(304).headers(headers).send()
     const [start, end] =
       selection.status === 206 ? [selection.start, selection.end] : [0, found.size_bytes - 1]
-    if (request.method === 'GET') request.exchange.bytes = end - start + 1
     if (accelRedirect !== null && nginxAnswersAlike(request, selection)) {
       await assertThere(assetId, found)
-      request.exchange.handedOver = true
+      Object.assign(request.exchange, { handedOver: true, bytes: end - start + 1 })
       return reply.headers(headersForNginx(headers, selection, accelRedirect + pathOf(found))).send()
     }
     const bytes = await (request.method === 'GET'
       ? bytesOf(assetId, found, start, end)
       : assertThere(assetId, found))
+    if (bytes !== undefined) request.exchange.bytes = end - start + 1
     // Only now: an error that comes before must not look like the file.
     reply.code(selection.status).headers({ ...headers, 'content-length': end - start + 1 })
     if (selection.status === 206) reply.header('content-range', `bytes ${start}-${end}/${found.size_bytes}`)
@@ -165,9 +165,9 @@ function fileHeaders(name: string, found: PublicFile, etag: string): Record<stri
 }
 
 /**
- * deploy/nginx/accel.conf gives them to the client. nginx makes the status, the length and the range itself. Two of ours it
- * would also keep where it cannot send the file after all, and we may have to answer 404: they go by names that say
- * nothing to it.
+ * deploy/nginx/accel.conf gives them to the client. nginx makes the status, the length and the range itself. Where it cannot
+ * send the file after all, and we have to answer 404, it would still add what it keeps of ours: so the two that would
+ * make that a lie go by names that say nothing to it.
  */
 function headersForNginx(ofFile: Record<string, string>, { status }: Selection, path: string) {
   const { 'accept-ranges': ranges, 'cache-control': caching, ...others } = ofFile

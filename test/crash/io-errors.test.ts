@@ -133,6 +133,26 @@ describe('a large file', { skip }, () => {
     await assertAsIfNothingHappened(service, sent)
   })
 
+  for (const error of ['EPERM', 'EOPNOTSUPP', 'EMFILE']) {
+    it(`${error} when it is to be written past the page cache: it is whole all the same`, async () => {
+      const service = await startTraceable()
+      const failing = await trace(service, {
+        thread: 'files',
+        calls: 'openat',
+        what: `error=${error}`,
+        when: '2',
+      })
+      const stored = [large(), large()]
+      for (const sent of stored) assert.equal((await send(service, sent))?.status, 200)
+      await failing.detach()
+      const asked = failing.calls().filter((line) => line.includes('O_DIRECT'))
+      assert.match(asked[0] ?? '', /INJECTED/)
+      assert.equal(asked.length, error === 'EMFILE' ? 2 : 1, 'a disk that refuses is asked once')
+      await assertServed(service, stored)
+      assert.equal(await service.stop(), 0)
+    })
+  }
+
   it('case 69, 70: a disk that takes none past the page cache: a sync fails while more arrives: 503, nothing stays, and it is not synced again', async () => {
     const service = await startTraceable()
     const refusing = await trace(service, {
