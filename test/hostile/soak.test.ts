@@ -25,7 +25,7 @@ import { contentsOf, eventually, type RunningService, startService } from '../se
 import { type Dice, mutatedRequest, throwDice } from './mutations.ts'
 
 const MiB = 1024 * 1024
-const seconds = Number(process.env.SOAK_SECONDS ?? (isShort ? 25 : 600))
+const seconds = Number(process.env.SOAK_SECONDS ?? (isShort ? 12 : 600))
 const seed = Number(process.env.SOAK_SEED ?? randomInt(2 ** 31))
 const workers = 8
 const bodyIdleSeconds = 2
