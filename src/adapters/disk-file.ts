@@ -43,14 +43,19 @@ export async function createDiskFile(path: string, directWrites: DirectWrites): 
   let syncing: Promise<void> | null = null
   let failure: unknown = null
 
-  /** The file that is open takes all of it just as well: so whatever is said to this is no fault of the upload. */
-  const openDirect = async (): Promise<void> => {
+  /**
+   * The file that is open takes all of it just as well: so whatever is said to this is no fault of the upload.
+   * @returns null where these go by way of the page cache
+   */
+  const directFor = async (slices: readonly Buffer[]): Promise<number | null> => {
+    if (!takesDirect || directWrites.areRefused || !mayBeDirect(slices, position)) return null
     try {
-      direct = await openFile(path, constants.O_WRONLY | constants.O_DIRECT)
+      direct ??= await openFile(path, constants.O_WRONLY | constants.O_DIRECT)
     } catch (error) {
       takesDirect = false
       if (!lacksOfDescriptors.has(codeOf(error))) directWrites.areRefused = true
     }
+    return direct
   }
 
   const appendDirect = async (to: number, slices: readonly Buffer[]): Promise<readonly Buffer[]> => {
@@ -61,6 +66,13 @@ export async function createDiskFile(path: string, directWrites: DirectWrites): 
       directWrites.areRefused = true
       return slices
     }
+  }
+
+  const appendCached = async (slices: readonly Buffer[]): Promise<readonly Buffer[]> => {
+    const before = position
+    const rest = await write(file, slices)
+    unsyncedBytes += position - before
+    return rest
   }
 
   /** @returns what was not written yet */
@@ -96,14 +108,8 @@ export async function createDiskFile(path: string, directWrites: DirectWrites): 
       let rest = slices
       while (rest.length > 0) {
         if (failure !== null) throw failure
-        const mayBe = takesDirect && !directWrites.areRefused && mayBeDirect(rest, position)
-        if (mayBe && direct === null) await openDirect()
-        if (mayBe && direct !== null) rest = await appendDirect(direct, rest)
-        else {
-          const before = position
-          rest = await write(file, rest)
-          unsyncedBytes += position - before
-        }
+        const to = await directFor(rest)
+        rest = await (to === null ? appendCached(rest) : appendDirect(to, rest))
       }
       syncSome()
     },

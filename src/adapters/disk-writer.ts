@@ -151,9 +151,9 @@ export function createDiskWriter(
     },
     async discard() {
       failure ??= storageFault(new Error('discarded'))
-      if (digest === null) hash?.drop()
       await waiting
       await settle()
+      if (digest === null) hash?.drop()
       endBlock()
       blocks.give(full)
       full = []

@@ -17,15 +17,16 @@ const memory = workerData as SharedArrayBuffer
 const hashes = new Map<number, Hash>()
 
 function carryOut(request: HashRequest): HashReply {
-  const hash = hashes.get(request.id) ?? createHash('sha256')
-  if ('add' in request) {
-    hashes.set(request.id, hash)
-    for (const piece of request.add)
-      hash.update(piece instanceof Uint8Array ? piece : new Uint8Array(memory, ...piece))
-    return null
+  const begun = hashes.get(request.id)
+  if ('end' in request) {
+    hashes.delete(request.id)
+    return request.end === 'digest' ? (begun?.digest('hex') ?? null) : null
   }
-  hashes.delete(request.id)
-  return request.end === 'digest' ? hash.digest('hex') : null
+  const hash = begun ?? createHash('sha256')
+  hashes.set(request.id, hash)
+  for (const piece of request.add)
+    hash.update(piece instanceof Uint8Array ? piece : new Uint8Array(memory, ...piece))
+  return null
 }
 
 // Without an answer to each, the next would be taken for its answer: better to die, and fail what is under way.

@@ -1,5 +1,5 @@
 /** The words of assets in SQLite's full-text index; what keeps it is in the migrations. */
-import type { TextIndex, WordSearch } from '../records/database.ts'
+import type { TextIndex, Words } from '../records/database.ts'
 import { sql } from '../records/kysely.ts'
 
 export const sqliteTexts: TextIndex = {
@@ -23,7 +23,7 @@ function rowsWith(terms: readonly string[], before: number | null) {
   return sql`SELECT rowid AS at FROM asset_texts WHERE asset_texts MATCH ${terms.join(' AND ')} ${behind}`
 }
 
-function termsOf(words: WordSearch['words']): string[] {
+function termsOf(words: Words): string[] {
   return words.map(({ text, isPrefix }) => `{name type owner} : "${text}"${isPrefix ? ' *' : ''}`)
 }
 

@@ -33,9 +33,11 @@ export interface TextIndex {
   findAnywhere(wanted: WordSearch): RawBuilder<{ at: number }> | null
 }
 
+/** Of letters and digits alone. */
+export type Words = readonly { text: string; isPrefix: boolean }[]
+
 export type WordSearch = {
-  /** Of letters and digits alone. */
-  words: readonly { text: string; isPrefix: boolean }[]
+  words: Words
   /** Null: from the highest. */
   before: number | null
   limit: number

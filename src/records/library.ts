@@ -1,6 +1,6 @@
 /** The completed assets of a workspace, as its people look at them: one, a page, those that a text finds. */
 import { mediaTypeNames, mediaTypes } from '../asset.ts'
-import { type Database, type Step, step, type WordSearch } from './database.ts'
+import { type Database, type Step, step, type Words } from './database.ts'
 import { sql } from './kysely.ts'
 import type { AssetsTable } from './schema.ts'
 
@@ -99,8 +99,6 @@ export async function searchAssets(database: Database, search: Search): Promise<
   const words = search.words.map((text) => ({ text, isPrefix: isPrefix(text) }))
   return (await findByWords(database, search, words)) ?? (await findInScope(database, search, words))
 }
-
-type Words = WordSearch['words']
 
 /**
  * What has the words, of whatever workspace and kind, and of that what is wanted: fast for words that few assets have,

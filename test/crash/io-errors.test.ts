@@ -8,7 +8,14 @@ import { stepsUpTo } from '../form.ts'
 import { assertError, plain } from '../raw-http.ts'
 import { contentsOf, eventually, type RunningService, startService, upload } from '../service.ts'
 import { assertInOrder, assertNothingStray, assertOneEach, assertServed } from './survival.ts'
-import { callsDuring, startTraceable, type Thread, trace, whyNotTraceable } from './traced-service.ts'
+import {
+  callsDuring,
+  startTraceable,
+  type Thread,
+  type Trace,
+  trace,
+  whyNotTraceable,
+} from './traced-service.ts'
 import { newFile, newUpload, refusedUpload, type Sent, send } from './uploads.ts'
 
 const skip = await whyNotTraceable()
@@ -115,7 +122,11 @@ describe('a large file', { skip }, () => {
     assert.equal(await service.stop(), 0)
   }
 
-  it('case 69, 70: its disk fails behind the page cache: 503, nothing stays', async () => {
+  /** It is opened once by way of the page cache, and then once more. */
+  const refuseDirect = (service: RunningService, error: string): Promise<Trace> =>
+    trace(service, { thread: 'files', calls: 'openat', what: `error=${error}`, when: '2' })
+
+  it('case 69, 70: its disk fails past the page cache: 503, nothing stays', async () => {
     const service = await startTraceable()
     const sent = large()
     // The first 1 MiB is four blocks: the fifth write of any kind goes past the page cache.
@@ -136,12 +147,7 @@ describe('a large file', { skip }, () => {
   for (const error of ['EPERM', 'EOPNOTSUPP', 'EMFILE']) {
     it(`${error} when it is to be written past the page cache: it is whole all the same`, async () => {
       const service = await startTraceable()
-      const failing = await trace(service, {
-        thread: 'files',
-        calls: 'openat',
-        what: `error=${error}`,
-        when: '2',
-      })
+      const failing = await refuseDirect(service, error)
       const stored = [large(), large()]
       for (const sent of stored) assert.equal((await send(service, sent))?.status, 200)
       await failing.detach()
@@ -155,12 +161,7 @@ describe('a large file', { skip }, () => {
 
   it('case 69, 70: a disk that takes none past the page cache: a sync fails while more arrives: 503, nothing stays, and it is not synced again', async () => {
     const service = await startTraceable()
-    const refusing = await trace(service, {
-      thread: 'files',
-      calls: 'openat',
-      what: 'error=EINVAL',
-      when: '2',
-    })
+    const refusing = await refuseDirect(service, 'EINVAL')
     const before = large()
     assert.equal((await send(service, before))?.status, 200)
     await refusing.detach()
