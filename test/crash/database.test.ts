@@ -11,6 +11,21 @@ import { assetd, eventually, type RunningService, startService, upload } from '.
 
 const fileOf = (service: RunningService): string => join(service.dataDir, 'assetd.sqlite')
 
+/**
+ * Somebody else takes the database for writing. A service that just started still writes of its own, so this waits
+ * its turn; on a slow machine the lock was refused, and the test failed for that.
+ *
+ * @returns gives it back
+ */
+function lock(service: RunningService): () => void {
+  const other = new DatabaseSync(fileOf(service), { timeout: 5_000 })
+  other.exec('BEGIN IMMEDIATE')
+  return () => {
+    other.exec('ROLLBACK')
+    other.close()
+  }
+}
+
 async function readiness(service: RunningService): Promise<number> {
   const response = await fetch(`${service.url}/readyz`)
   await response.arrayBuffer()
@@ -45,16 +60,14 @@ describe('the database of a running service', () => {
     const service = await startService()
     const url = await store(service)
     const before = baseline(service)
-    const other = new DatabaseSync(fileOf(service))
-    other.exec('BEGIN IMMEDIATE')
+    const unlock = lock(service)
     const startedMs = performance.now()
     const refused = assertRefused(service)
     await assertServed(url)
     assert.equal(await readiness(service), 503)
     await refused
     assert.ok(performance.now() - startedMs < 20_000, 'within the busy timeout, and some')
-    other.exec('ROLLBACK')
-    other.close()
+    unlock()
     await eventually(async () => assert.equal(await readiness(service), 200))
     await assertClean(service, { ...before, descriptors: before.descriptors + 2 })
     await store(service)
@@ -63,12 +76,7 @@ describe('the database of a running service', () => {
 
   it('case 73: locked for a moment: the upload waits and passes', async () => {
     const service = await startService()
-    const other = new DatabaseSync(fileOf(service))
-    other.exec('BEGIN IMMEDIATE')
-    setTimeout(() => {
-      other.exec('ROLLBACK')
-      other.close()
-    }, 1_500)
+    setTimeout(lock(service), 1_500)
     await store(service)
     await service.stop()
   })
