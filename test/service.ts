@@ -11,15 +11,7 @@ import { text } from 'node:stream/consumers'
 import { after } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { allHeld, assertDescribed, holdAnswersOf } from './described.ts'
-import {
-  begunBlobs,
-  patienceMs,
-  type Row,
-  removeStores,
-  settingsOf,
-  storedBlobs,
-  tablesOf,
-} from './stores.ts'
+import { begunBlobs, type Row, removeStores, settingsOf, storedBlobs, tablesOf } from './stores.ts'
 
 export const launcher = fileURLToPath(new URL('../bin/assetd.mjs', import.meta.url))
 export const exampleFile = fileURLToPath(new URL('../examples/first-upload.png', import.meta.url))
@@ -201,8 +193,11 @@ export function withoutSettings(env: NodeJS.ProcessEnv): Record<string, string |
   return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('ASSETD_')))
 }
 
-/** Tries until it no longer throws. @param withinMs how long to go on */
-export async function eventually<T>(check: () => T | Promise<T>, withinMs = patienceMs): Promise<T> {
+/**
+ * Tries until it no longer throws.
+ * @param withinMs how long to go on: what is only late on a slow machine, or on its way to a bucket, is no fault
+ */
+export async function eventually<T>(check: () => T | Promise<T>, withinMs = 20_000): Promise<T> {
   const end = performance.now() + withinMs
   for (;;) {
     const started = performance.now()

@@ -65,12 +65,6 @@ export const ownDoorOnly = diskOnly(
   'direct uploads are put to it, past the service, and it answers in its own words',
 )
 
-/**
- * How long a test waits, where it says nothing else, until all is as it should be. What was on its way to a bucket when its
- * client left is waited for, and then taken away again over the network.
- */
-export const patienceMs = stores.postgres === undefined && stores.s3 === undefined ? 5_000 : 20_000
-
 const made = new Set<string>()
 
 /** The settings of a service, or a command, on a data folder; what they name is there once this returns. */
