@@ -7,6 +7,8 @@ export type ErrorCode =
   | 'not_reachable'
   /** An answer came that is none of the service's, such as a proxy's own page. */
   | 'unexpected_answer'
+  /** The bucket that a direct upload goes to did not take its bytes; `details.reason` is its own code. */
+  | 'bucket_refused'
   /** The file to upload can no longer be read, or was changed meanwhile. */
   | 'file_unreadable'
 
@@ -16,7 +18,7 @@ export type ErrorFacts = {
   details: Record<string, unknown>
   /** Of the answer; null where none came. */
   status: number | null
-  /** Names the request in the service's log. */
+  /** Names the request in the service's log, or in the bucket's. */
   requestId: string | null
   /** What the service asked to wait, where it did. */
   retryAfterSeconds: number | null

@@ -101,15 +101,18 @@ async function attempt(
     signal?.throwIfAborted()
     return error instanceof AssetdError ? error : notReachable(url, error)
   }
-  if (!isOk(answer.status)) return errorOf(answer)
   // A bucket that takes bytes says nothing more than that it did.
-  return call.target.startsWith('/') ? (parsed(answer.text) ?? unexpected(answer)) : {}
+  if (!call.target.startsWith('/'))
+    return isOk(answer.status) ? {} : (bucketRefusal(answer) ?? errorOf(answer))
+  return isOk(answer.status) ? (parsed(answer.text) ?? unexpected(answer)) : errorOf(answer)
 }
 
 const isOk = (status: number): boolean => status >= 200 && status < 300
 
-function mayPass({ status, code, retryAfterSeconds }: AssetdError): boolean {
+function mayPass({ status, code, details, retryAfterSeconds }: AssetdError): boolean {
   if (code === 'not_reachable') return true
+  // The one that S3 says with status 400, of a connection that stood still for a while.
+  if (code === 'bucket_refused' && details.reason === 'RequestTimeout') return true
   // With Retry-After: an earlier try of ours may still run, and will be over then.
   if (status === 409) return code === 'request_in_progress' || retryAfterSeconds !== null
   return status === 408 || status === 429 || status === 502 || status === 503 || status === 504
@@ -165,6 +168,22 @@ function errorOf(answer: Answer): AssetdError {
     code: code as ErrorCode,
     param: typeof param === 'string' ? param : null,
     details: (details ?? {}) as Record<string, unknown>,
+  })
+}
+
+/** Null where the answer is none of an S3 bucket, which speaks XML; a service without one takes the bytes itself. */
+function bucketRefusal(answer: Answer): AssetdError | null {
+  const element = (name: string): string | null =>
+    new RegExp(`<${name}>([^<]{1,1000})</${name}>`).exec(answer.text)?.[1] ?? null
+  const reason = element('Code')
+  if (reason === null) return null
+  const words = element('Message') ?? 'it says no more'
+  return new AssetdError(`The bucket refused the bytes with status ${answer.status}, ${reason}: ${words}`, {
+    ...factsOf(answer),
+    requestId: answer.header('x-amz-request-id'),
+    code: 'bucket_refused',
+    param: null,
+    details: { reason },
   })
 }
 

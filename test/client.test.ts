@@ -129,7 +129,7 @@ describe('with a service', () => {
     assert.equal(direct.mime_type, 'image/png')
     await assert.rejects(
       client().upload(file, { door: 'direct', checksumSha256: '0'.repeat(64) }),
-      refusal(bucketEndpoint === null ? 'invalid_parameter' : 'unexpected_answer', 400),
+      refusal(bucketEndpoint === null ? 'invalid_parameter' : 'bucket_refused', 400),
     )
     assert.equal(openDirectUploads(), 0, 'what was refused is not waited for')
   })
@@ -350,6 +350,35 @@ describe('with a server that fails', () => {
       [put['x-api-key'], put['content-length'], put['content-type'], put['x-more']],
       [undefined, '100', 'audio/wav', '1'],
     )
+  })
+
+  it('says what a bucket refused the bytes for, and tries again where it only waited in vain', async () => {
+    const ticket = answers({ asset_id: 'asset_1', upload_url: `${baseUrl}/u`, upload_headers: {} })
+    const refuses =
+      (status: number, code: string): Step =>
+      (_request, response) =>
+        response
+          .writeHead(status, { 'content-type': 'application/xml', 'x-amz-request-id': 'of-the-bucket' })
+          .end(`<?xml version="1.0"?>\n<Error><Code>${code}</Code><Message>So it is.</Message></Error>`)
+    const file = new Blob([new Uint8Array(100)])
+    serve(ticket, refuses(403, 'AccessDenied'), says(404, 'asset_not_found'))
+    await assert.rejects(client().upload(file, { door: 'direct' }), (error: AssetdError) => {
+      assert.deepEqual(
+        [error.code, error.status, error.details, error.requestId],
+        ['bucket_refused', 403, { reason: 'AccessDenied' }, 'of-the-bucket'],
+      )
+      assert.match(error.message, /403, AccessDenied: So it is\./)
+      return true
+    })
+    serve(
+      ticket,
+      refuses(400, 'RequestTimeout'),
+      refuses(503, 'SlowDown'),
+      answers({}),
+      answers({ asset_id: 'asset_1' }),
+    )
+    await client().upload(file, { door: 'direct' })
+    assert.equal(seen.length, 5)
   })
 
   it('declares a zip, and sends it directly', async () => {
