@@ -1,13 +1,13 @@
 /** One server under one load: its CPU, memory, rate and latencies. */
 import { execFileSync } from 'node:child_process'
 import { randomFillSync } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { wav } from '../test/media/samples.ts'
 import type { Load, LoadGenerator, LoadResult } from './load.ts'
 import type { Burst, Metric } from './metrics.ts'
 import { cpuSecondsOf, watchMemory } from './processes.ts'
-import type { Server, Target } from './server.ts'
+import { filesIn, type Server, type Target } from './server.ts'
 
 export type Work = {
   kind: 'upload' | 'get'
@@ -66,11 +66,11 @@ function canTake({ name, upload, publish }: Server, { only, works }: Row): boole
 }
 
 /**
- * ext4 gives the number of a deleted file out again only after five seconds, and looks past all that were deleted meanwhile
- * for each file that it makes: that would be a price of the burst before, up to a sixth of the CPU.
+ * Files up to this size stay until the end. For each file that it makes, ext4 looks past the numbers of all that were
+ * deleted within the last minute, and where it has no journal for up to five (RECENTCY_DIRTY in its ialloc.c): the burst
+ * before would take up to a third of the next one's CPU.
  */
-const forgottenMs = 6_000
-const manyFiles = 300
+const keptBytes = 1024 * 1024
 
 let bursts = 0
 
@@ -80,6 +80,7 @@ async function burst(bench: Bench, server: Server, work: Work): Promise<Burst> {
   const endOthers = beginOthers(bench, server, work)
   // What the last one left to be written must not slow this one.
   execFileSync('sync')
+  const storedBefore = countFiles(server, work.sizeBytes)
   const endWatch = watchMemory(server.pids)
   const cpuBefore = cpuSecondsOf(server.pids)
   const load = loadOf(bench, work)
@@ -90,15 +91,23 @@ async function burst(bench: Bench, server: Server, work: Work): Promise<Burst> {
   const peak = endWatch()
   const others = await endOthers()
   check(server, load.requests, result)
-  if (work.kind === 'upload') {
-    const stored = server.removeUploads(work.sizeBytes)
-    if (stored !== load.requests) throw failed(server, `stored ${stored} of ${load.requests} files`)
-  } else server.removeUploads(work.sizeBytes)
-  if (work.kind === 'upload' && load.requests >= manyFiles)
-    await new Promise((done) => setTimeout(done, forgottenMs))
+  const stored = countFiles(server, work.sizeBytes) - storedBefore
+  if (work.kind === 'upload' && stored !== load.requests) {
+    throw failed(server, `stored ${stored} of ${load.requests} files`)
+  }
+  removeLargeFiles(server)
   if (others !== null) check(server, others.count, others)
   const { seconds, latenciesMs, cpuSeconds: loadCpuSeconds } = result
   return { requests: load.requests, seconds, cpuSeconds, latenciesMs, peak, loadCpuSeconds }
+}
+
+function countFiles({ files }: Server, wantedBytes: number): number {
+  return filesIn(files).filter(({ sizeBytes }) => sizeBytes === wantedBytes).length
+}
+
+/** They would fill the disk. */
+function removeLargeFiles({ files }: Server): void {
+  for (const { path, sizeBytes } of filesIn(files)) if (sizeBytes > keptBytes) rmSync(path)
 }
 
 async function targetOf({ dir }: Bench, server: Server, work: Work): Promise<Target> {

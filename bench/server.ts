@@ -1,6 +1,6 @@
 /** A server under test: started on a free loopback port with a folder of its own, and ended again. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readdirSync, rmSync, statSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { Unable } from './programs.ts'
@@ -24,8 +24,8 @@ export type Server = {
   upload?: Target
   /** Uploads the file once and tells where it can be read; absent where the server gives no files out. */
   publish?: (file: string) => Promise<string>
-  /** Removes what was uploaded, and tells how many files there were of this size. */
-  removeUploads(sizeBytes: number): number
+  /** The folder that what is uploaded comes to be in. */
+  files: string
   stop(): Promise<void>
 }
 
@@ -107,14 +107,9 @@ async function end(child: ChildProcess): Promise<void> {
   clearTimeout(late)
 }
 
-/** @returns how many there were of this size */
-export function removeFiles(dir: string, sizeBytes: number): number {
-  let found = 0
-  for (const entry of readdirSync(dir, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue
-    const path = join(entry.parentPath, entry.name)
-    if (statSync(path).size === sizeBytes) found++
-    rmSync(path)
-  }
-  return found
+export function filesIn(dir: string): { path: string; sizeBytes: number }[] {
+  return readdirSync(dir, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .map((path) => ({ path, sizeBytes: statSync(path).size }))
 }

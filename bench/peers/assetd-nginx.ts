@@ -40,7 +40,7 @@ export const assetdBehindNginx: Peer = {
       pids: [...assetd.pids, front.pid],
       // Past nginx: what it would do to an upload is not the question here.
       ...(assetd.publish && { publish: assetd.publish }),
-      removeUploads: assetd.removeUploads,
+      files: assetd.files,
       async stop() {
         await front.stop()
         await assetd.stop()

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { openAsBlob } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Peer, type Place, removeFiles, type Server, startProgram } from '../server.ts'
+import { type Peer, type Place, type Server, startProgram } from '../server.ts'
 
 const launcher = fileURLToPath(new URL('../../bin/assetd.mjs', import.meta.url))
 
@@ -37,7 +37,7 @@ export async function startAssetd(
     pids: [pid],
     upload: { mode: 'multipart', url, expect: '200', key },
     publish: (file) => publish(url, key, file),
-    removeUploads: (sizeBytes) => removeFiles(join(dataDir, 'blobs'), sizeBytes),
+    files: join(dataDir, 'blobs'),
     stop,
   }
 }

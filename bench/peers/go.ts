@@ -4,7 +4,7 @@ import { mkdirSync, openAsBlob, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 import { findProgram } from '../programs.ts'
-import { type Missing, type Peer, type Place, removeFiles, startProgram } from '../server.ts'
+import { type Missing, type Peer, type Place, startProgram } from '../server.ts'
 
 const run = promisify(execFile)
 
@@ -53,7 +53,7 @@ export const tusd: Peer = {
         const answer = await fetch(url, { method: 'POST', headers, body })
         return answer.headers.get('location') ?? ''
       },
-      removeUploads: (sizeBytes) => removeFiles(files, sizeBytes),
+      files,
       stop: started.stop,
     }
   },
@@ -91,7 +91,7 @@ export const pocketbase: Peer = {
         >
         return `${api}/files/uploads/${made.id}/${made.file}`
       },
-      removeUploads: (sizeBytes) => removeFiles(storage, sizeBytes),
+      files: storage,
       stop: started.stop,
     }
   },

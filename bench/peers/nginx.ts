@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { findProgram } from '../programs.ts'
-import { type Missing, type Peer, type Place, removeFiles, startProgram } from '../server.ts'
+import { type Missing, type Peer, type Place, startProgram } from '../server.ts'
 
 export const nginx: Peer = {
   name: 'nginx',
@@ -29,7 +29,7 @@ export const nginx: Peer = {
         await fetch(`${url}/published`, { method: 'PUT', body: readFileSync(file) })
         return `${url}/published`
       },
-      removeUploads: (sizeBytes) => removeFiles(files, sizeBytes),
+      files,
       stop,
     }
   },

@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, openAsBlob } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { type Missing, type Peer, type Place, removeFiles, startProgram } from '../server.ts'
+import { type Missing, type Peer, type Place, startProgram } from '../server.ts'
 
 const source = fileURLToPath(new URL('./npm', import.meta.url))
 
@@ -27,7 +27,7 @@ function npmPeer(name: string, script: string, givesFiles: boolean): Peer {
         pids: [pid],
         upload: { mode: 'multipart', url: `${origin}/upload`, expect: '200' },
         ...(givesFiles && { publish: (file: string) => publish(origin, file) }),
-        removeUploads: (sizeBytes) => removeFiles(files, sizeBytes),
+        files,
         stop,
       }
     },
