@@ -41,7 +41,7 @@ const usage = `Usage: npm run bench -- [options]
   --install       fetches the peers that are written in Go with \`go install\`
   --json          the figures as JSON
   --chart FILE    draws them, as SVG
-  --dir FOLDER    where the files go; removed afterwards (${tmpdir()})`
+  --dir FOLDER    where the files go, 5 GB in three rounds; removed afterwards (${tmpdir()})`
 
 type Options = {
   rounds: number
