@@ -393,6 +393,20 @@ describe('ending', () => {
     removeStores(service.dataDir)
   })
 
+  it('the launcher killed while the service starts: it ends as well, and gives its port and folder back', async () => {
+    const dataDir = temporaryFolder()
+    const entry = join(root, 'src', 'cli', 'entry.ts')
+    const child = spawn(process.execPath, [entry, 'serve'], {
+      env: { ...withoutSettings(process.env), ...settingsOf(dataDir), ASSETD_PORT: '0' },
+      // As the launcher of a Node.js before 22.15 holds it, which cannot give its own place away.
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    })
+    child.disconnect()
+    const [status] = await once(child, 'exit')
+    assert.equal(status, 0)
+    removeStores(dataDir)
+  })
+
   for (const [target, signal] of [
     ['npm', 'SIGTERM'],
     ['npm', 'SIGINT'],

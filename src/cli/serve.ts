@@ -115,6 +115,7 @@ function endOnSignals(service: Service, log: FastifyBaseLogger): void {
     )
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
-  // The launcher was killed: nobody would forward a signal any more.
+  // The launcher was killed, now or while we started: nobody would forward a signal any more.
   process.on('disconnect', () => onSignal('disconnect'))
+  if (process.connected === false) onSignal('disconnect')
 }
