@@ -42,6 +42,10 @@ describe('without a service', () => {
     ['keys', 'create', '--workspace', ''],
     ['keys', 'revoke'],
     ['tokens', 'create', '--expires', '31d'],
+    ['copy', '--to-data-dir', ''],
+    ['copy', '--to-data-dir', join(nowhere, 'copy'), '--to-s3-bucket='],
+    ['backup', ''],
+    ['restore', ''],
   ]) {
     it(`refuses ${args.join(' ')} as a fault of usage`, () => {
       const { status, stderr } = assetd(nowhere, ...args)

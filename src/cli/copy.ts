@@ -6,6 +6,7 @@ import type { Damage } from '../assets/damage.ts'
 import { NotOurCopy, type TransferOutcome, transfer } from '../assets/transfer.ts'
 import { ConfigError, readStoreConfig, type StoreConfig } from '../config.ts'
 import { CommandFailure } from './failure.ts'
+import { notEmpty } from './not-empty.ts'
 import { startProgress } from './progress.ts'
 
 /** Each option, and the setting that it stands for at the target. */
@@ -34,7 +35,7 @@ export function addCopyCommand(program: Command): void {
     )
     .option('--json', 'print JSON')
   for (const [flags, , description] of Object.values(targetSettings))
-    command.addOption(new Option(flags, description))
+    command.addOption(new Option(flags, description).argParser(notEmpty))
   command.action((options: Options) => copy(readStoreConfig(process.env), targetOf(options), options))
 }
 

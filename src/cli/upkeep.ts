@@ -16,6 +16,7 @@ import { readStoreConfig, type StoreConfig } from '../config.ts'
 import { Fault } from '../errors.ts'
 import { parseAge } from './duration.ts'
 import { CommandFailure } from './failure.ts'
+import { notEmpty } from './not-empty.ts'
 import { startProgress } from './progress.ts'
 
 type WithRecords = (work: (records: Records, config: StoreConfig) => Promise<void>) => Promise<void>
@@ -37,13 +38,13 @@ export function addUpkeepCommands(program: Command, withRecords: WithRecords): v
   program
     .command('backup')
     .description('copy the data folder, of a running service too; every byte is proven on its way')
-    .argument('<folder>', 'a new or empty folder')
+    .argument('<folder>', 'a new or empty folder', notEmpty)
     .option('--json', 'print JSON')
     .action((folder, options) => copy(embeddedDataDir('backup'), resolve(folder), 'backup', options))
   program
     .command('restore')
     .description('copy a backup to the data folder (ASSETD_DATA_DIR), which must be new or empty')
-    .argument('<folder>', 'what `backup` made')
+    .argument('<folder>', 'what `backup` made', notEmpty)
     .option('--json', 'print JSON')
     .action((folder, options) => copy(resolve(folder), embeddedDataDir('restore'), 'restore', options))
 }
