@@ -176,6 +176,7 @@ describe('search', () => {
     assert.deepEqual(await found('HOLIDAY beach'), [beach])
     assert.deepEqual(await found('hol bea'), [beach])
     assert.deepEqual(await found('zurich'), [city], 'without its dots too')
+    for (const form of ['NFC', 'NFD']) assert.deepEqual(await found('Zürich'.normalize(form)), [city], form)
     assert.deepEqual(await found('ann'), [city, beach])
     assert.deepEqual(await found('2024'), [beach])
     assert.deepEqual(await found('png holiday'), [city, beach])

@@ -50,7 +50,8 @@ export function createLibraryRoutes(options: DirectDoor) {
       const limit = query.integer('limit', { min: 1, max: 50, otherwise: 20 })
       const scope = query.oneOf('scope', ['personal', 'public']) ?? 'personal'
       const end = fromPageToken(query.text('token'), [0])
-      const words = text.match(/[\p{L}\p{N}]+/gu) ?? []
+      // Composed: an accent that stands for itself, as names from macOS have them, would cut the word.
+      const words = text.normalize('NFC').match(/[\p{L}\p{N}]+/gu) ?? []
       const isEmpty = scope === 'public' || type === 'icon' || words.length === 0
       const found = isEmpty
         ? []

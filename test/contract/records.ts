@@ -356,6 +356,7 @@ function searchTests(it: It): void {
       'İstanbul',
       'Ελλάδα',
       '한국어',
+      'Résumé'.normalize('NFD'),
     ]
     for (const [index, name] of names.entries()) await complete(database, `a${index}`, { name })
     const find = searching(database)
@@ -373,7 +374,8 @@ function searchTests(it: It): void {
       '東',
       'łódź',
     ]
-    for (const word of [...asked, 'lodz', 'istanbul', 'ελλάδα', '한국', '한']) found[word] = await find(word)
+    for (const word of [...asked, 'lodz', 'istanbul', 'ελλάδα', '한국', '한', 'résumé', 'resume'])
+      found[word] = await find(word)
     assert.deepEqual(found, {
       creme: ['a0'],
       BRULEE: ['a0'],
@@ -391,6 +393,8 @@ function searchTests(it: It): void {
       ελλάδα: ['a7'],
       한국: ['a8'],
       한: [],
+      résumé: ['a9'],
+      resume: ['a9'],
     })
   })
 
