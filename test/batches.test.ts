@@ -242,6 +242,25 @@ describe('statuses', () => {
     assert.deepEqual([json.has_more, json.next_token], [false, null])
   })
 
+  it('says the same of a deleted item, whether it is asked for by itself or with its batch', async () => {
+    const { batch_id, items } = await created([image])
+    const [item] = items
+    assert.ok(item)
+    await put(item, good)
+    await drive(batch_id)
+    assert.equal((await settled(batch_id)).status, 'completed')
+    assert.equal((await call(service, 'DELETE', `/v3/assets/${item.asset_id}`)).status, 200)
+    const path = `/v3/assets/statuses?asset_ids=${item.asset_id}&batch_ids=${batch_id}`
+    const { json } = await call(service, 'GET', path)
+    assert.deepEqual(
+      json.data.map((one: Record<string, unknown>) => [one.video_id, one.status, one.batch_id]),
+      [
+        [item.asset_id, 'not_found', batch_id],
+        [item.asset_id, 'not_found', batch_id],
+      ],
+    )
+  })
+
   it('refuses none, and more than 100 together', async () => {
     const none = await call(service, 'GET', '/v3/assets/statuses')
     assertError(none, { status: 400, code: 'invalid_parameter', param: 'asset_ids', reason: 'missing_value' })

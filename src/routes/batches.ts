@@ -78,23 +78,32 @@ export function createBatchRoutes(options: BatchRoutesOptions) {
       const total = batches.reduce((sum, batch) => sum + (batch?.total_items ?? 1), assetIds.length)
       if (total > maxItems) throw tooManyAssets(assetIds.length > 0, total)
       const known = await findDirectUploads(database, principal.workspace, assetIds)
-      const completed = await findCompletedIds(database, principal.workspace, assetIds)
       const items = await Promise.all(
         batchIds.map(async (id, at) =>
           batches[at] ? listItems(database, id, 0, maxItems) : { unknownBatch: id },
         ),
       )
+      const ofBatches = items.flatMap((found) => ('unknownBatch' in found ? [] : found))
+      const completed = await findCompletedIds(database, principal.workspace, [
+        ...assetIds,
+        ...ofBatches.map(({ asset_id }) => asset_id),
+      ])
+      const statusOf = (id: string, upload: DirectUpload | undefined): Status => {
+        if (upload !== undefined && upload.state !== 'completed') return toStatus(upload, docsUrl())
+        const status = completed.has(id) ? 'completed' : 'not_found' // or deleted meanwhile
+        return { ...(upload === undefined ? noBatch : toStatus(upload, docsUrl())), video_id: id, status }
+      }
       const data = [
-        ...assetIds.map((id) => {
-          const upload = known.find((one) => one.asset_id === id)
-          if (upload !== undefined && upload.state !== 'completed') return toStatus(upload, docsUrl())
-          const status = completed.has(id) ? 'completed' : 'not_found' // or deleted meanwhile
-          return { ...(upload === undefined ? noBatch : toStatus(upload, docsUrl())), video_id: id, status }
-        }),
+        ...assetIds.map((id) =>
+          statusOf(
+            id,
+            known.find((one) => one.asset_id === id),
+          ),
+        ),
         ...items.flatMap((found): Status[] =>
           'unknownBatch' in found
             ? [{ ...noBatch, video_id: null, status: 'not_found', batch_id: found.unknownBatch }]
-            : found.map((item) => toStatus(item, docsUrl())),
+            : found.map((item) => statusOf(item.asset_id, item)),
         ),
       ]
       return reply.send({ data, has_more: false, next_token: null })
