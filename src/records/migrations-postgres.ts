@@ -188,4 +188,23 @@ export const postgresMigrations: readonly PostgresMigration[] = [
   },
   // The same tables as before: this step is about SQLite's index over texts.
   { version: 6, sql: 'SELECT 1' },
+  // An accent that stands for itself, as names from macOS have them, is no end of a word.
+  {
+    version: 7,
+    sql: `
+    CREATE OR REPLACE FUNCTION assetd_words(scope text, whole text)
+      RETURNS tsvector LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+      SELECT array_to_tsvector(array_agg(DISTINCT lexeme COLLATE "C")) FROM (
+        SELECT scope AS lexeme
+        UNION ALL
+        SELECT assetd_lexeme(word)
+        FROM regexp_split_to_table(normalize(whole, NFC) ${letters}, '[^[:alnum:]]+') AS word
+      ) AS lexemes WHERE length(lexeme) > 0
+    $$;
+    UPDATE assets SET words = assetd_words(
+      assetd_scope(workspace, CASE WHEN media_type IN ('png', 'jpeg') THEN 'image' ELSE 'other' END),
+      concat_ws(' ', name, media_type, owner))
+    WHERE completed_order IS NOT NULL AND name IS NOT NFC NORMALIZED;
+    `,
+  },
 ]

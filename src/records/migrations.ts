@@ -164,4 +164,6 @@ export const migrations: readonly string[] = [
   INSERT INTO asset_texts (asset_texts, rank) VALUES ('automerge', 2);
   INSERT INTO asset_texts (asset_texts) VALUES ('optimize');
   `,
+  // The same tables as before: this step is about PostgreSQL's index over texts.
+  'SELECT 1',
 ]

@@ -102,6 +102,26 @@ describe('PostgreSQL', { skip: noPostgres }, () => {
     assert.deepEqual(rows, [{ version: String(newest + 1) }])
   })
 
+  test('words that an earlier schema cut at their accents are whole after the upgrade', async (context) => {
+    const url = await server.freshUrl()
+    await prepare(
+      url,
+      postgresMigrations.filter(({ version }) => version < 7),
+    )
+    const client = await beside(context, url)
+    await client.query(`
+      INSERT INTO assets (asset_id, workspace, owner, state, token, service_id, blob_key, created_at_ms)
+      VALUES ('a', 'w', 'o', 'pending', 't', 's', 'k', 1)`)
+    await client.query(`UPDATE assets SET state = 'completed', media_type = 'png', name = $1`, [
+      'Résumé.png'.normalize('NFD'),
+    ])
+    const count = async (): Promise<unknown> =>
+      (await client.query(`SELECT FROM assets WHERE words @@ 'resume'::tsquery`)).rowCount
+    assert.equal(await count(), 0)
+    await opened(context, { url })
+    assert.equal(await count(), 1)
+  })
+
   test('case 68: a migration that is cut off or fails changes nothing, and the next start takes it whole', async (context) => {
     const url = await server.freshUrl()
     const admin = await beside(context, url)
