@@ -100,8 +100,8 @@ export function createUpload(request: Request, reach = (url: string): string => 
     })) as { data: CreateAssetUploadResponse }
     let isSent = false
     try {
-      await putBytes(item, ticket)
-      isSent = true
+      const refusal = await putBytes(item, ticket).then(() => null, unlessTooLate)
+      isSent = refusal === null
       const { data } = (await request({
         method: 'POST',
         target: `/v3/assets/${ticket.asset_id}/complete`,
@@ -109,6 +109,8 @@ export function createUpload(request: Request, reach = (url: string): string => 
         idempotencyKey: key,
         signal,
         timeoutMs: completeTimeoutMs,
+      }).catch((error) => {
+        throw refusal !== null && isWithoutBytes(error) ? refusal : error
       })) as { data: CompleteAssetUploadResponse }
       return data
     } catch (error) {
@@ -157,6 +159,21 @@ type Item = {
   key: string
   onSent: (bytes: number) => void
   options: UploadOptions
+}
+
+/**
+ * Under the key of an earlier try the bytes may be there already, sealed (409), or their URL may have ended since (403): then
+ * it is the completion that knows how the upload stands.
+ *
+ * @throws what is wrong otherwise
+ */
+function unlessTooLate(error: unknown): AssetdError {
+  if (error instanceof AssetdError && (error.status === 409 || error.status === 403)) return error
+  throw error
+}
+
+function isWithoutBytes(error: unknown): boolean {
+  return error instanceof AssetdError && (error.status === 404 || error.status === 409)
 }
 
 /** It may have been stored all the same. */

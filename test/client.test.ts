@@ -352,6 +352,28 @@ describe('with a server that fails', () => {
     )
   })
 
+  it('goes on with a direct upload that had got further than it was told', async () => {
+    const ticket = answers({ asset_id: 'asset_1', upload_url: `${baseUrl}/u`, upload_headers: {} })
+    for (const late of [says(409, 'conflict'), says(403, 'forbidden')]) {
+      const file = new Blob([new Uint8Array(100)])
+      const one = client(1)
+      serve(ticket, answers({}), dies)
+      await assert.rejects(one.upload(file, { door: 'direct' }), refusal('not_reachable', null))
+      const keyBefore = seen[0]?.headers['idempotency-key']
+      serve(ticket, late, answers({ asset_id: 'asset_1' }))
+      assert.equal((await one.upload(file, { door: 'direct' })).asset_id, 'asset_1')
+      assert.equal(seen[0]?.headers['idempotency-key'], keyBefore)
+      assert.deepEqual(
+        seen.map(({ method }) => method),
+        ['POST', 'PUT', 'POST'],
+        'and takes nothing back',
+      )
+    }
+    serve(ticket, says(403, 'forbidden'), says(404, 'asset_not_found'), says(404, 'asset_not_found'))
+    const never = client(1).upload(new Blob([new Uint8Array(100)]), { door: 'direct' })
+    await assert.rejects(never, refusal('forbidden', 403), 'what was refused first, where nothing had come')
+  })
+
   it('says what a bucket refused the bytes for, and tries again where it only waited in vain', async () => {
     const ticket = answers({ asset_id: 'asset_1', upload_url: `${baseUrl}/u`, upload_headers: {} })
     const refuses =
