@@ -19,6 +19,8 @@ export function createBase64Decoder(): Base64Decoder {
       rest = text.slice(whole)
       if (rest.includes('=') && rest.length > 0 && !isPaddingToCome(rest)) return null
       const group = text.slice(0, whole)
+      // Padding that was still to come may turn out to have more behind it.
+      if (!/^[^=]*={0,2}$/.test(group)) return null
       isOver = group.endsWith('=')
       if (isOver && rest !== '') return null
       return Buffer.from(group, 'base64')
