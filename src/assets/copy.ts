@@ -1,7 +1,7 @@
 /** Copies the bytes of all completed assets from one store to another, proving each on its way. */
 import { countCompleted, markDamaged, pagesOfCompleted } from '../records/assets.ts'
 import type { Database, Step } from '../records/database.ts'
-import type { Blobs } from './blobs.ts'
+import type { Blobs, BlobWriter } from './blobs.ts'
 import { type Damage, damageByHash, type Recorded } from './damage.ts'
 
 export type CopyOptions = {
@@ -61,16 +61,36 @@ export async function copyBlob(
 ): Promise<Damage | null> {
   const writer = to.create(file.blob_key)
   let copiedBytes = 0
+  const target = watched(writer)
   try {
     const damage = await damageByHash(from, file, (slice) => {
       copiedBytes += slice.length
-      return writer.write(slice)
+      return target.write(slice)
     })
+    target.assertGood()
     if (copiedBytes === 0 || (damage !== null && !keepsDamaged)) await writer.discard()
     else await writer.store()
     return damage
   } catch (error) {
     await writer.discard().catch(() => {}) // the copy as a whole has failed, and is known to be unfinished
     throw error
+  }
+}
+
+/** Tells a target that does not take the bytes from a source that does not give them: only the latter is damage. */
+function watched(writer: BlobWriter) {
+  let failure: unknown = null
+  return {
+    async write(slice: Buffer): Promise<void> {
+      try {
+        await writer.write(slice)
+      } catch (error) {
+        failure = error
+        throw error
+      }
+    },
+    assertGood(): void {
+      if (failure !== null) throw failure
+    },
   }
 }
