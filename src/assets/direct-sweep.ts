@@ -36,7 +36,7 @@ export async function sweepDirectUploads(door: DirectDoor): Promise<void> {
     taken = await takeOver(door, (heir) => inheritLapsed(database, heir, clock.steadyMs(), sweptAtOnce))
   for (let ended = sweptAtOnce; ended === sweptAtOnce; ) {
     const token = randomName()
-    await database.write([inheritExpired(database, heirOf(door, token), clock.wallMs(), sweptAtOnce)])
+    await database.write([inheritExpired(database, heirOf(door, token), earliestMs(clock), sweptAtOnce)])
     ended = await endUnfinished(
       door,
       token,
