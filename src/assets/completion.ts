@@ -107,7 +107,10 @@ async function commitCopy(
   token: string,
 ): Promise<Once> {
   const { database, blobs, clock, limits } = door
-  if ((await blobs.stat(announced.blob_key)) === null) throw lost()
+  if ((await blobs.stat(announced.blob_key)) === null) {
+    await blobs.assertUsable() // a folder that is away for a moment has lost nothing
+    throw lost()
+  }
   await reserved.writer.storeCopy(announced.blob_key)
   const type = declaredType(announced.content_type)
   if (type === null) throw new Error(`${announced.content_type} was taken and is no type of ours`)

@@ -18,6 +18,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
+import { announce, complete, put } from '../api.ts'
 import { stepsUpTo } from '../form.ts'
 import { wav } from '../media/samples.ts'
 import { assertClean, assertError, baseline, plain } from '../raw-http.ts'
@@ -283,6 +284,21 @@ describe('a data folder that changes under a running service', () => {
     await assertRefused(service, 20 * KiB)
     execFileSync('mkdir', [join(service.dataDir, 'blobs')])
     await assertServed(await store(service, 20 * KiB))
+    await service.stop()
+  })
+
+  it('a folder of blobs that is away for a moment has lost no direct upload', async () => {
+    const service = await startService()
+    const file = wav({ sizeBytes: 20 * KiB })
+    const announced = await announce(service, { content_type: 'audio/wav', size_bytes: file.length })
+    assert.equal((await put(announced, file)).status, 200)
+    const blobs = join(service.dataDir, 'blobs')
+    renameSync(blobs, `${blobs}-away`)
+    const early = await complete(service, announced.asset_id)
+    assertError(early, { status: 503, code: 'service_unavailable' })
+    renameSync(`${blobs}-away`, blobs)
+    const done = await complete(service, announced.asset_id)
+    assert.equal(done.status, 200, done.body)
     await service.stop()
   })
 })
