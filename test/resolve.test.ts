@@ -216,6 +216,28 @@ describe('resolve', () => {
     })
   })
 
+  it('a client that leaves while its inputs are still opened leaves nothing, and frees its key', async () => {
+    const before = baseline(service)
+    const inputs = Array.from({ length: 10 }, () => base64(png()))
+    const body = JSON.stringify({ inputs })
+    for (let times = 0; times < 5; times++) {
+      const connection = await open(service)
+      await connection.send(
+        `POST /v3/assets/resolve HTTP/1.1\r\nHost: a\r\nx-api-key: ${service.key}\r\nIdempotency-Key: left-early\r\nContent-Length: ${body.length}\r\n\r\n${body.slice(0, -2)}`,
+      )
+      await new Promise((resolve) => setTimeout(resolve, times * 2))
+      connection.reset()
+      await assertClean(service, { ...before, descriptors: before.descriptors + 4 })
+    }
+    await eventually(async () => {
+      const answer = await resolve(inputs, { 'idempotency-key': 'left-early' })
+      assert.deepEqual(
+        codesOf(answer),
+        inputs.map(() => null),
+      )
+    })
+  })
+
   it('data beside a URL or an id is passed over, and does not stand in its own way', async () => {
     const { data } = base64(png())
     const inputs = [

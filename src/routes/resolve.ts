@@ -145,15 +145,23 @@ async function receive(
     },
   })
   let bytes = 0
+  let reading = Promise.resolve()
   if (expectationOf(request.raw) === 'continue') reply.raw.writeContinue()
-  await readBody(request.raw, options.pace, {
-    onSlice(slice) {
-      bytes += slice.length
-      if (bytes > maxResolveBytes) throw tooLarge()
-      return reader.write(slice)
-    },
-    isWhole: () => false,
-  })
+  try {
+    await readBody(request.raw, options.pace, {
+      onSlice(slice) {
+        bytes += slice.length
+        if (bytes > maxResolveBytes) throw tooLarge()
+        reading = reader.write(slice)
+        return reading
+      },
+      isWhole: () => false,
+    })
+  } finally {
+    // A client that leaves is told at once, while inputs of its last slice are still opened: whoever releases them has
+    // to see them all.
+    await reading.catch(() => {})
+  }
   const count = await reader.end()
   if (count === null) throw missingParameter('inputs')
   for (let index = 0; index < count; index++) inputAt(index)
