@@ -61,13 +61,13 @@ let usual: number | undefined
 
 export type Cost = { judgingMs: number; nativeMs: number; beyondMs: number; beyondMsPerMiB: number }
 
-/** @param atLeast how many runs there are, and more of them, up to 15, while the cost is above the limit */
+/** @param atLeast how many runs there are, and more of them, up to 60, while the cost is above the limit */
 export function costOf(file: Buffer, atLeast = 5): Cost {
   let judgingMs = Number.POSITIVE_INFINITY
   let nativeMs = Number.POSITIVE_INFINITY
   for (
     let run = 0;
-    run < atLeast || (run < 15 && judgingMs - nativeMs > limitMs(nativeMs, file.length));
+    run < atLeast || (run < 60 && judgingMs - nativeMs > limitMs(nativeMs, file.length));
     run++
   ) {
     judgingMs = Math.min(
