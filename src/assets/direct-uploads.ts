@@ -16,6 +16,7 @@ import type { Database } from '../records/database.ts'
 import {
   claimForBytes,
   type DirectUpload,
+  fenceHold,
   findHeldBy,
   keepBytes,
   letGo,
@@ -67,6 +68,7 @@ export async function takeBytes(door: DirectDoor, announced: DirectUpload, body:
   const writer = blobs.create(scratch, announced.sha256 === null ? undefined : 'hashed')
   /** From then on the bytes may count, whatever we were told: the row says which of them are the scratch. */
   let isKeepTried = false
+  let isInDoubt = false
   try {
     const claimed = await database.write([claimForBytes(database, announced.asset_id, holder, scratch)])
     if (!claimed.written) throw busy()
@@ -74,13 +76,16 @@ export async function takeBytes(door: DirectDoor, announced: DirectUpload, body:
     await writer.store()
     if (announced.sha256 !== null) assertChecksum(announced.sha256, await writer.sha256())
     isKeepTried = true
+    isInDoubt = true
     const kept = await database.write([keepBytes(database, announced.asset_id, token)])
+    isInDoubt = false
     if (!kept.written) throw busy()
   } catch (error) {
     if (!isKeepTried) await writer.discard().catch(() => {}) // what is left is the scratch of the row
     throw error
   } finally {
-    await endHold(door, token)
+    // Which of the two is the scratch may change until no write under this token can come any more.
+    await endHold(door, token, isInDoubt ? randomName() : null)
     drop()
     leave()
   }
@@ -112,20 +117,24 @@ function assertChecksum(announced: string, found: string): void {
 
 /**
  * Removes what the holder of a token is to remove, and lets go of its rows. Never throws: what fails is tried again.
+ * @param fence the token to take first, where a write under the other one is in doubt
  * @returns how many there were
  */
 export async function endHold(
   door: Pick<DirectDoor, 'database' | 'blobs' | 'leases' | 'onTrouble'>,
   token: string,
+  fence: string | null = null,
 ): Promise<number> {
   const { database, blobs } = door
+  const holder = fence ?? token
   let count = 0
   const end = async (): Promise<void> => {
-    const rows = await findHeldBy(database, token)
+    if (fence !== null) await database.write([fenceHold(database, token, fence)])
+    const rows = await findHeldBy(database, holder)
     count = Math.max(count, rows.length)
     for (const row of rows) {
       if (row.scratch_blob_key !== null) await blobs.remove(row.scratch_blob_key)
-      await database.write([letGo(database, row.asset_id, token)])
+      await database.write([letGo(database, row.asset_id, holder)])
     }
   }
   await end().catch((error) => {

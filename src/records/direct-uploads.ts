@@ -73,6 +73,14 @@ export function keepBytes(database: Database, assetId: string, token: string): S
   return step(query, { mustChange: true })
 }
 
+/**
+ * Gives a hold another token, so that a write under its first one comes to nothing, even one that is not known to have
+ * failed. May be done again.
+ */
+export function fenceHold(database: Database, token: string, fence: string): Step {
+  return step(database.build.updateTable('direct_uploads').set({ token: fence }).where('token', '=', token))
+}
+
 /** The scratch is gone, and the row is free for others. */
 export function letGo(database: Database, assetId: string, token: string): Step {
   return step(
