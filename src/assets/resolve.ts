@@ -11,6 +11,7 @@ import type { Principal } from '../principal.ts'
 import type { Database } from '../records/database.ts'
 import type { KeptAnswer, KeyScope } from '../records/idempotency-keys.ts'
 import { findAsset } from '../records/library.ts'
+import type { Admission } from './admission.ts'
 import { createBase64Decoder } from './base64.ts'
 import { declaredType } from './declared-type.ts'
 import { assetNotFound } from './library.ts'
@@ -19,6 +20,7 @@ import type { Reservation, Reservations, StoredFile } from './reservations.ts'
 export type ResolveDoor = {
   database: Database
   reservations: Reservations
+  admission: Admission
   limits: ReceiveLimits
   /** Null: URLs are not taken. */
   fetchUrl: FetchUrl | null
@@ -118,6 +120,7 @@ export async function resolveUrl(
       { param: 'url', details: { reason: 'invalid_value' } },
     )
   }
+  await door.admission.assertRoom() // the request was admitted by its own length alone
   const intake = await openIntake(door, principal, key)
   if (!('write' in intake)) return again(intake)
   try {

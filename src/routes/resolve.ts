@@ -1,6 +1,5 @@
 /** `POST /v3/assets/resolve`: ours, an extension of the API. Up to 20 inputs, each a verified asset or an error. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Admission } from '../assets/admission.ts'
 import type { KeyClaims } from '../assets/key-claims.ts'
 import {
   again,
@@ -30,7 +29,6 @@ const longestText = 4_096
 const fields: ReadonlySet<string> = new Set(['type', 'asset_id', 'url', 'media_type', 'data'])
 
 export type ResolveRoutesOptions = ResolveDoor & {
-  admission: Admission
   claims: KeyClaims
   pace: Pace
   docsUrl: () => string
