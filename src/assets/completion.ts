@@ -90,9 +90,9 @@ export async function verifyAndCommit(
   try {
     return await commitCopy(door, reserved, announced, asked, token)
   } catch (error) {
-    await reserved.release()
-    if (isFinal(error)) await fail(door, assetId, token, error)
-    throw error
+    const reason = await reserved.release(error)
+    if (isFinal(reason)) await fail(door, assetId, token, reason)
+    throw reason
   } finally {
     await endHold(door, token)
     drop()

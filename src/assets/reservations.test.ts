@@ -335,6 +335,26 @@ test('case 54: a zombie that was swept and then stores its bytes leaves none', a
   await assertClean()
 })
 
+test('case 54: a zombie whose bytes were swept before they were stored says that, and not that the disk is at fault', async (context) => {
+  const { service, database, blobs, rows, filesIn, assertClean, troubles } = await world(context)
+  const zombie = await reserve(service('A'))
+  zombie.writer.write(Buffer.alloc(600 * 1024))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  assert.equal(filesIn('incoming').length, 1)
+  await sweepAbandoned(database, blobs, heirs('B'))
+  const disk = await zombie.writer.store().catch((error) => error)
+  assert.match(disk.message, /storage cannot be used/)
+  const told = await zombie.release(disk)
+  assert.ok(told instanceof Fault && told.code === 'service_unavailable')
+  assert.match(told.message, /interrupted for longer than its lease/)
+  await assertClean()
+
+  const running = await reserve(service('B'))
+  assert.equal(await running.release(disk), disk, 'a disk that is at fault is told of as such')
+  assert.deepEqual((await rows()).assets, [])
+  assert.deepEqual(troubles, [])
+})
+
 test('case 53: an answer is replayed for 24 hours from the commit, and not a moment longer', async (context) => {
   const { service, pass, rows } = await world(context)
   const a = service('A')

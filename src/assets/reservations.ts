@@ -8,7 +8,7 @@
  */
 import { assetTypes, type FileFacts, newAssetId, publicFileUrl, randomName } from '../asset.ts'
 import type { Clock } from '../clock.ts'
-import type { Fault } from '../errors.ts'
+import { Fault } from '../errors.ts'
 import type { Principal } from '../principal.ts'
 import {
   completePending,
@@ -38,8 +38,13 @@ export interface Reservation {
    * @throws {Fault} `service_unavailable`: not committed, or not known to be
    */
   commit(file: StoredFile, joint?: JointCommit): Promise<string>
-  /** Takes everything back. Never throws: what cannot be removed now is swept later. */
-  release(): Promise<void>
+  /**
+   * Takes everything back. Never throws: what cannot be removed now is swept later.
+   * @param cause why, where it failed
+   * @returns what to tell the client: the cause, or that another had taken our place over and removed what we stored,
+   *   which looks like a failure of the storage
+   */
+  release(cause?: unknown): Promise<unknown>
 }
 
 export interface Reservations {
@@ -132,20 +137,24 @@ function openReservation(options: ReservationOptions, held: Held, letGo: () => v
   const fence = randomName()
 
   /** Afterwards it can no longer become public, unless it is already. */
-  const isCommitted = async (): Promise<boolean> => {
+  const fenceOff = async (): Promise<'ours' | 'taken over' | 'committed'> => {
     const { written } = await database.write([fencePending(database, held.assetId, held.token, fence)])
-    return !written && (await findPublicFile(database, held.assetId)) !== null
+    if (written) return 'ours'
+    return (await findPublicFile(database, held.assetId)) === null ? 'taken over' : 'committed'
   }
 
-  // The bytes before the row: were the row to go first, a crash in between would leave bytes that nothing names.
-  const takeBack = async (): Promise<void> => {
-    if (commitTried && (await isCommitted())) return
-    await writer.discard()
-    const free = held.key === null ? [] : [freeKey(database, held.key, held.token)]
-    await database.write([deletePending(database, held.assetId, commitTried ? fence : held.token), ...free])
-  }
-
-  const release = async (): Promise<void> => {
+  const release = async (cause?: unknown): Promise<unknown> => {
+    const isFenced = commitTried || isFailureOfOurs(cause)
+    let reason = cause
+    // The bytes before the row: were the row to go first, a crash in between would leave bytes that nothing names.
+    const takeBack = async (): Promise<void> => {
+      const whose = isFenced ? await fenceOff() : 'ours'
+      if (whose === 'committed') return
+      if (whose === 'taken over' && isFailureOfOurs(cause)) reason = takenOver()
+      await writer.discard()
+      const free = held.key === null ? [] : [freeKey(database, held.key, held.token)]
+      await database.write([deletePending(database, held.assetId, isFenced ? fence : held.token), ...free])
+    }
     try {
       await takeBack()
     } catch (error) {
@@ -154,6 +163,7 @@ function openReservation(options: ReservationOptions, held: Held, letGo: () => v
     } finally {
       letGo()
     }
+    return reason
   }
 
   return {
@@ -174,6 +184,10 @@ function openReservation(options: ReservationOptions, held: Held, letGo: () => v
       return body
     },
   }
+}
+
+function isFailureOfOurs(cause: unknown): boolean {
+  return cause instanceof Fault && (cause.code === 'service_unavailable' || cause.code === 'internal_error')
 }
 
 /** The answer as it goes over the wire and is kept for replays, byte for byte. */

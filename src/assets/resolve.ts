@@ -45,9 +45,10 @@ export type Resolved =
 /** The bytes of one input on their way into the store; not public until `commit`. */
 export interface Intake {
   write(slice: Buffer): Promise<void> | undefined
-  /** @throws {Fault} what is wrong with the file */
+  /** @throws {Fault} what is wrong with the file, or with us; then it is released */
   commit(declared: { contentType: string | null; name: string | null; mustAgree: boolean }): Promise<Resolved>
-  release(): Promise<void>
+  /** As that of a reservation. */
+  release(cause?: unknown): Promise<unknown>
 }
 
 /** @returns an earlier answer where this input was taken in already under this key */
@@ -70,7 +71,7 @@ function intakeInto({ limits, filesUrl }: ResolveDoor, reserved: Reservation): I
       measure.write(slice)
       return reserved.writer.write(slice)
     },
-    release: () => reserved.release(),
+    release: reserved.release,
     async commit({ contentType, name, mustAgree }) {
       try {
         const file = { ...measure.end(), ...inspector.end(), name }
@@ -79,7 +80,7 @@ function intakeInto({ limits, filesUrl }: ResolveDoor, reserved: Reservation): I
         await reserved.commit({ ...file, sha256: await reserved.writer.sha256() })
         return { asset: factsOf(reserved.assetId, file, filesUrl()), error: null }
       } catch (error) {
-        throw withBothSides(error, contentType, limits.allowedTypes)
+        throw withBothSides(await reserved.release(error), contentType, limits.allowedTypes)
       }
     },
   }
@@ -123,13 +124,11 @@ export async function resolveUrl(
   await door.admission.assertRoom() // the request was admitted by its own length alone
   const intake = await openIntake(door, principal, key)
   if (!('write' in intake)) return again(intake)
-  try {
-    const contentType = await door.fetchUrl(url, door.limits.maxFileBytes, (slice) => intake.write(slice))
-    return await intake.commit({ contentType, name: nameIn(url), mustAgree: false })
-  } catch (error) {
-    await intake.release()
-    throw error
-  }
+  const fetching = door.fetchUrl(url, door.limits.maxFileBytes, (slice) => intake.write(slice))
+  const contentType = await fetching.catch(async (error) => {
+    throw await intake.release(error)
+  })
+  return intake.commit({ contentType, name: nameIn(url), mustAgree: false })
 }
 
 /** The last part of its path, which is what a browser would call the file. */

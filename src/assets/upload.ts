@@ -100,8 +100,7 @@ async function takeIn(door: UploadDoor, upload: Upload, boundary: string): Promi
     const body = await reserved.commit({ ...file, sha256 })
     return { status: 200, body, replayed: false, assetId: reserved.assetId, sizeBytes: file.sizeBytes }
   } catch (error) {
-    await reserved.release()
-    throw error
+    throw await reserved.release(error)
   }
 }
 

@@ -221,9 +221,8 @@ async function resolveInput(
       if (data === 'none') throw missing('data')
       if ('kept' in data) return data.kept
       data.end()
-      const resolved = await data.intake.commit({ contentType, name: null, mustAgree: true })
-      input.data = 'none' // nothing of it is to be released any more
-      return resolved
+      input.data = 'none' // nothing of it is to be released any more, whatever comes
+      return data.intake.commit({ contentType, name: null, mustAgree: true })
     }
     default:
       throw badInput('It must be one of asset_id, url, base64.', 'type')
