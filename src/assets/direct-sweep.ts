@@ -16,6 +16,7 @@ import {
 } from '../records/direct-uploads.ts'
 import { busy, type DirectDoor, endHold } from './direct-uploads.ts'
 import { assetNotFound } from './library.ts'
+import { removeBytesOf } from './removal.ts'
 
 /** Few enough for one transaction and for a moment of memory: a client may announce very many. */
 const sweptAtOnce = 500
@@ -32,22 +33,26 @@ export async function sweepAbandonedDirectUploads(door: DirectDoor): Promise<voi
 /** What a holder left alone, what has expired, and what was kept long enough. */
 export async function sweepDirectUploads(door: DirectDoor): Promise<void> {
   const { database, clock } = door
+  let failure: unknown = null
   for (let taken = sweptAtOnce; taken === sweptAtOnce; )
     taken = await takeOver(door, (heir) => inheritLapsed(database, heir, clock.steadyMs(), sweptAtOnce))
   for (let ended = sweptAtOnce; ended === sweptAtOnce; ) {
     const token = randomName()
     await database.write([inheritExpired(database, heirOf(door, token), earliestMs(clock), sweptAtOnce)])
-    ended = await endUnfinished(
+    const some = await endUnfinished(
       door,
       token,
       'The bytes of this upload did not come in time, or it was not completed.',
     )
+    ended = some.taken
+    failure ??= some.failure
   }
   const notAfterMs = earliestMs(clock) - dayMs
   await database.write([
     deleteLongSettled(database, notAfterMs),
     ...deleteOldBatches(database, earliestMs(clock) - keepBatchesMs),
   ])
+  if (failure !== null) throw failure
 }
 
 /**
@@ -64,7 +69,8 @@ export async function cancel(door: DirectDoor, workspace: string, assetId: strin
     const isOpen = upload?.state === 'pending_upload' || upload?.state === 'processing'
     throw isOpen && upload.workspace === workspace ? busy() : assetNotFound()
   }
-  await endUnfinished(door, token, 'This upload was cancelled.')
+  const { failure } = await endUnfinished(door, token, 'This upload was cancelled.')
+  if (failure !== null) throw failure
 }
 
 function heirOf({ leases }: DirectDoor, token: string): Holder {
@@ -78,16 +84,21 @@ async function takeOver(door: DirectDoor, inherit: (heir: Holder) => Step): Prom
   return endHold(door, token)
 }
 
-/** The bytes go before the row. @returns how many there were */
-async function endUnfinished(door: DirectDoor, token: string, message: string): Promise<number> {
-  const { database, blobs, clock } = door
-  const failure = {
+/** `taken`: how many there were; `failure`: why some could not be ended yet, null: all were. */
+type Ended = { taken: number; failure: unknown }
+
+async function endUnfinished(door: DirectDoor, token: string, message: string): Promise<Ended> {
+  const failed = {
     error: JSON.stringify({ code: 'asset_not_found', message, param: null }),
-    atMs: clock.wallMs(),
+    atMs: door.clock.wallMs(),
   }
-  const rows = await findHeldBy(database, token)
-  for (const { scratch_blob_key } of rows) if (scratch_blob_key !== null) await blobs.remove(scratch_blob_key)
-  await database.write(rows.map((row) => endWithoutBytes(database, row, token, failure)))
+  const rows = await findHeldBy(door.database, token)
+  const { failure } = await removeBytesOf(
+    door,
+    rows,
+    ({ scratch_blob_key }) => scratch_blob_key,
+    (row) => endWithoutBytes(door.database, row, token, failed),
+  )
   await endHold(door, token)
-  return rows.length
+  return { taken: rows.length, failure }
 }

@@ -5,11 +5,12 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { createDiskBlobs } from '../adapters/disk-blobs.ts'
 import { openSqlite } from '../adapters/sqlite.ts'
-import { type Database, databaseUnavailable, type Step } from '../records/database.ts'
-import { findDirectUpload, insertDirectUpload } from '../records/direct-uploads.ts'
+import { type Database, databaseUnavailable, type Step, step } from '../records/database.ts'
+import { claimForBytes, findDirectUpload, insertDirectUpload } from '../records/direct-uploads.ts'
 import type { Blobs } from './blobs.ts'
 import { sweepDirectUploads } from './direct-sweep.ts'
 import { type DirectDoor, takeBytes } from './direct-uploads.ts'
+import { createVerifier } from './verifier.ts'
 
 const file = Buffer.from('bytes')
 const startMs = 1_700_000_000_000
@@ -48,8 +49,8 @@ function doubtful(database: Database, blobs: Blobs) {
   return door as unknown as DirectDoor
 }
 
-/** A store that has an announced upload, `a`, whose bytes were put, and which expires an hour after the start. */
-async function withAnnounced(context: TestContext) {
+/** A store that has announced uploads whose bytes were put, and which expire an hour after the start. */
+async function withAnnounced(context: TestContext, ids = ['a']) {
   const dir = mkdtempSync(join(tmpdir(), 'assetd-direct-'))
   const database = await openSqlite(join(dir, 'assetd.sqlite'))
   const blobs = await createDiskBlobs(dir)
@@ -57,12 +58,17 @@ async function withAnnounced(context: TestContext) {
     await database.close()
     rmSync(dir, { recursive: true })
   })
+  const keys = await Promise.all(ids.map((id) => announce(database, blobs, id)))
+  return { database, blobs, keys }
+}
+
+async function announce(database: Database, blobs: Blobs, assetId: string): Promise<string> {
   const key = blobs.newKey()
   const writer = blobs.create(key)
   await writer.write(file)
   await writer.store()
   const announced = {
-    asset_id: 'a',
+    asset_id: assetId,
     workspace: 'w',
     owner: 'o',
     name: 'a.png',
@@ -76,7 +82,7 @@ async function withAnnounced(context: TestContext) {
     blob_key: key,
   }
   await database.write([insertDirectUpload(database, announced)])
-  return { database, blobs, key }
+  return key
 }
 
 test('bytes whose keeping is in doubt: the row never names bytes that were removed', async (context) => {
@@ -92,16 +98,99 @@ test('bytes whose keeping is in doubt: the row never names bytes that were remov
 })
 
 test('case 85: bytes that were put are not removed because somebody set the date', async (context) => {
-  const { database, blobs, key } = await withAnnounced(context)
+  const { database, blobs, keys } = await withAnnounced(context)
   const sweepAt = async (wallMs: number, steadyMs: number): Promise<boolean> => {
     const clock = { wallMs: () => wallMs, steadyMs: () => steadyMs }
     const leases = { serviceId: 's', untilMs: () => steadyMs }
     await sweepDirectUploads({ database, blobs, clock, leases } as unknown as DirectDoor)
     const row = await findDirectUpload(database, 'a')
-    assert.equal((await blobs.stat(key)) !== null, row !== null)
+    assert.equal((await blobs.stat(String(keys[0]))) !== null, row !== null)
     return row !== null
   }
   assert.equal(await sweepAt(startMs + 24 * hourMs, startMs), true, 'the date was set a day ahead')
   assert.equal(await sweepAt(startMs - 24 * hourMs, startMs + 2 * hourMs), true, 'and then back')
   assert.equal(await sweepAt(startMs + 2 * hourMs, startMs + 2 * hourMs), false, 'an hour has passed')
 })
+
+/** Of a door: what time it is, and a blob that cannot be removed. */
+function stuck(database: Database, blobs: Blobs, key: string, nowMs: number) {
+  const again: (() => Promise<void>)[] = []
+  const door = {
+    database,
+    blobs: {
+      ...blobs,
+      remove: (other: string) => (other === key ? Promise.reject(new Error('stuck')) : blobs.remove(other)),
+    },
+    clock: { wallMs: () => nowMs, steadyMs: () => nowMs },
+    leases: {
+      serviceId: 's',
+      untilMs: () => nowMs,
+      hold: () => () => {},
+      tryAgain: (work: () => Promise<void>) => void again.push(work),
+    },
+    onTrouble: () => {},
+  }
+  return { door: door as unknown as DirectDoor, again }
+}
+
+test('a blob that cannot be removed holds up no other upload that has expired', async (context) => {
+  const { database, blobs, keys } = await withAnnounced(context, ['a', 'b', 'c'])
+  const { door, again } = stuck(database, blobs, String(keys[0]), startMs + 2 * hourMs)
+  await assert.rejects(sweepDirectUploads(door), /stuck/)
+  for (const id of ['b', 'c']) assert.equal(await findDirectUpload(database, id), null, id)
+  for (const key of keys.slice(1)) assert.equal(await blobs.stat(key), null)
+  const left = await findDirectUpload(database, 'a')
+  assert.equal(left?.scratch_blob_key, keys[0], 'its row still names the bytes')
+
+  assert.equal(again.length, 1)
+  await assert.rejects(again[0]?.() ?? Promise.resolve(), /stuck/)
+  Object.assign(door.blobs, blobs) // the disk is mended
+  await again[0]?.()
+  assert.equal(await blobs.stat(String(keys[0])), null)
+  await sweepDirectUploads(door)
+  assert.equal(await findDirectUpload(database, 'a'), null)
+})
+
+test('a blob that cannot be removed holds up no other upload that a dead process held', async (context) => {
+  const { database, blobs, keys } = await withAnnounced(context, ['a', 'b', 'c'])
+  const dead = { token: 'dead', serviceId: 'dead', leaseExpiresAtMs: startMs }
+  const claims = ['a', 'b', 'c'].map((id, index) =>
+    claimForBytes(database, id, { ...dead, token: id }, `scratch${index}`),
+  )
+  assert.ok((await database.write(claims)).written)
+  const { door } = stuck(database, blobs, 'scratch0', startMs + 1)
+  await sweepDirectUploads(door)
+  const tokens = await Promise.all(
+    ['b', 'c'].map(async (id) => (await findDirectUpload(database, id))?.token),
+  )
+  assert.deepEqual(tokens, [null, null], 'these are free')
+  assert.equal((await findDirectUpload(database, 'a'))?.scratch_blob_key, 'scratch0')
+  for (const key of keys) assert.notEqual(await blobs.stat(key), null)
+})
+
+test('uploads whose verification goes on failing hold up none behind them', async (context) => {
+  const ids = Array.from({ length: 230 }, (_, index) => String(index).padStart(3, '0'))
+  const { database, blobs } = await withAnnounced(context, ids)
+  await database.write(ids.map((id) => sealed(database, id)))
+  const queued: string[] = []
+  const door = {
+    ...stuck(database, blobs, '', startMs).door,
+    reservations: {
+      reserve: (_principal: unknown, _key: unknown, { assetId }: { assetId: string }) => {
+        queued.push(assetId)
+        return Promise.reject(databaseUnavailable('not now'))
+      },
+    },
+  } as unknown as DirectDoor
+  const verifier = createVerifier(door)
+  verifier.wake()
+  const deadlineMs = Date.now() + 20_000
+  while (queued.length < ids.length && Date.now() < deadlineMs) await new Promise((go) => setTimeout(go, 10))
+  await verifier.stop()
+  assert.deepEqual(queued.toSorted(), ids, 'each once')
+})
+
+const sealed = (database: Database, assetId: string): Step =>
+  step(
+    database.build.updateTable('direct_uploads').set({ state: 'processing' }).where('asset_id', '=', assetId),
+  )

@@ -28,6 +28,7 @@ import type { Blobs } from './blobs.ts'
 import type { KeyClaims } from './key-claims.ts'
 import type { Leases } from './leases.ts'
 import type { PutTarget } from './put-target.ts'
+import { removeBytesOf } from './removal.ts'
 import type { Reservations } from './reservations.ts'
 import { checksumMismatch, sizeMismatch } from './verification.ts'
 
@@ -125,17 +126,20 @@ export async function endHold(
   token: string,
   fence: string | null = null,
 ): Promise<number> {
-  const { database, blobs } = door
+  const { database } = door
   const holder = fence ?? token
   let count = 0
   const end = async (): Promise<void> => {
     if (fence !== null) await database.write([fenceHold(database, token, fence)])
     const rows = await findHeldBy(database, holder)
     count = Math.max(count, rows.length)
-    for (const row of rows) {
-      if (row.scratch_blob_key !== null) await blobs.remove(row.scratch_blob_key)
-      await database.write([letGo(database, row.asset_id, holder)])
-    }
+    const { failure } = await removeBytesOf(
+      door,
+      rows,
+      ({ scratch_blob_key }) => scratch_blob_key,
+      ({ asset_id }) => letGo(database, asset_id, holder),
+    )
+    if (failure !== null) throw failure
   }
   await end().catch((error) => {
     door.onTrouble('what a direct upload leaves could not be removed yet', error)

@@ -18,9 +18,7 @@ import {
 } from '../records/idempotency-keys.ts'
 import type { Blobs } from './blobs.ts'
 import type { Leases } from './leases.ts'
-
-/** Few enough for one transaction and for the threads that remove files, many enough for a quick start. */
-const sweptAtOnce = 256
+import { type Removal, removeBytesOf, removedAtOnce } from './removal.ts'
 
 /** A fraction of a second's work for the database. */
 const forgottenAtOnce = 5_000
@@ -32,10 +30,10 @@ const forgottenAtOnce = 5_000
  * @returns how many reservations were taken back
  */
 export async function sweepAbandoned(database: Database, blobs: Blobs, leases: Heirs): Promise<number> {
-  const { swept } = await takeBack(database, blobs, leases, (heir) => takeOverAbandoned(database, heir))
+  const { removed } = await takeBack(database, blobs, leases, (heir) => takeOverAbandoned(database, heir))
   await blobs.removeUnfinished()
   await database.write([freeAbandonedKeys(database, leases.serviceId)])
-  return swept
+  return removed
 }
 
 /**
@@ -49,14 +47,14 @@ export async function sweepLapsed(
   leases: Heirs,
   clock: Clock,
 ): Promise<number> {
-  const whole: Outcome = { taken: 0, swept: 0, failure: null }
+  const whole: Removal = { removed: 0, failure: null }
   // Some at a time: what is taken over has to be gone before the heir's own lease ends.
-  for (let taken = sweptAtOnce; taken === sweptAtOnce; ) {
+  for (let taken = removedAtOnce; taken === removedAtOnce; ) {
     const some = await takeBack(database, blobs, leases, (heir) =>
-      takeOverLapsed(database, heir, clock.steadyMs(), sweptAtOnce),
+      takeOverLapsed(database, heir, clock.steadyMs(), removedAtOnce),
     )
     taken = some.taken
-    whole.swept += some.swept
+    whole.removed += some.removed
     whole.failure ??= some.failure
   }
   await database.write([freeLapsedKeys(database, clock.steadyMs())])
@@ -81,37 +79,31 @@ export async function sweepOlder(
 /** Of whom what is taken over is from then on, and for how long. */
 export type Heirs = Pick<Leases, 'serviceId' | 'untilMs'>
 
-/** `failure`: why the bytes of some could not be removed, so that their rows stay; null: all are gone. */
-type Outcome = { taken: number; swept: number; failure: unknown }
-
-function sweptOrThrow({ swept, failure }: Outcome): number {
+function sweptOrThrow({ removed, failure }: Removal): number {
   if (failure !== null) throw failure
-  return swept
+  return removed
 }
 
 /**
  * First the rows change hands, so that whoever made them can no longer commit, even if it wakes up in the middle of
- * this; then the bytes go; then the rows: were they to go first, a crash in between would leave bytes without a name.
+ * this; then the bytes go, and then the rows.
  */
 async function takeBack(
   database: Database,
   blobs: Blobs,
   leases: Heirs,
   takeOver: (heir: Holder) => Step,
-): Promise<Outcome> {
+): Promise<Removal & { taken: number }> {
   const heir = { token: randomName(), serviceId: leases.serviceId, leaseExpiresAtMs: leases.untilMs() }
   await database.write([takeOver(heir)])
   const taken = await findPendingOf(database, heir.token)
-  const outcome: Outcome = { taken: taken.length, swept: 0, failure: null }
-  for (let at = 0; at < taken.length; at += sweptAtOnce) {
-    const some = taken.slice(at, at + sweptAtOnce)
-    const removed = await Promise.allSettled(some.map(({ blob_key }) => blobs.remove(blob_key)))
-    const gone = some.filter((_, index) => removed[index]?.status === 'fulfilled')
-    await database.write(gone.map(({ asset_id }) => deletePending(database, asset_id, heir.token)))
-    outcome.swept += gone.length
-    outcome.failure ??= removed.find((one) => one.status === 'rejected')?.reason ?? null
-  }
-  return outcome
+  const removal = await removeBytesOf(
+    { database, blobs },
+    taken,
+    ({ blob_key }) => blob_key,
+    ({ asset_id }) => deletePending(database, asset_id, heir.token),
+  )
+  return { ...removal, taken: taken.length }
 }
 
 /** Forgets answers that are no longer to be replayed, however many came together while nobody swept. */

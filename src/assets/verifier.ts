@@ -34,19 +34,17 @@ export function createVerifier(door: DirectDoor): Verifier {
     }
   }
 
-  /** Each is tried once a round: what fails for a passing cause waits for the next. */
+  /** Each is tried once a round: what fails for a passing cause waits for the next, and holds up none behind it. */
   const runRound = async (): Promise<void> => {
-    const tried = new Set<string>()
-    for (;;) {
-      const queued = await findQueued(door.database, queuedAtOnce)
-      const fresh = queued.filter(({ asset_id }) => !tried.has(asset_id))
-      if (fresh.length === 0 || isStopped) return
+    for (let last: DirectUpload | null = null; ; ) {
+      const queued: DirectUpload[] = await findQueued(door.database, last, queuedAtOnce)
+      last = queued.at(-1) ?? null
+      if (last === null || isStopped) return
       // Copies of the service that all began with the oldest would contend for each.
-      const waiting = fresh.toSorted(() => Math.random() - 0.5).values()
+      const waiting = queued.toSorted(() => Math.random() - 0.5).values()
       const work = async (): Promise<void> => {
         for (const upload of waiting) {
           if (isStopped) return
-          tried.add(upload.asset_id)
           await verify(upload)
         }
       }

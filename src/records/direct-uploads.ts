@@ -196,16 +196,29 @@ export async function findHeldBy(database: Database, token: string): Promise<Dir
   return database.read(database.build.selectFrom('direct_uploads').selectAll().where('token', '=', token))
 }
 
-/** What waits to be verified and nobody works on, the oldest first. */
-export async function findQueued(database: Database, limit: number): Promise<DirectUpload[]> {
+/** What waits to be verified and nobody works on, the oldest first; those behind `after`, where one is given. */
+export async function findQueued(
+  database: Database,
+  after: Pick<DirectUpload, 'created_at_ms' | 'asset_id'> | null,
+  limit: number,
+): Promise<DirectUpload[]> {
+  const queued = database.build
+    .selectFrom('direct_uploads')
+    .selectAll()
+    .where('state', '=', sql.lit<'processing'>('processing'))
+    .where('token', 'is', null)
+    .orderBy('created_at_ms')
+    .orderBy('asset_id')
+    .limit(limit)
+  if (after === null) return database.read(queued)
+  const { created_at_ms, asset_id } = after
   return database.read(
-    database.build
-      .selectFrom('direct_uploads')
-      .selectAll()
-      .where('state', '=', sql.lit<'processing'>('processing'))
-      .where('token', 'is', null)
-      .orderBy('created_at_ms')
-      .limit(limit),
+    queued.where((row) =>
+      row.and([
+        row('created_at_ms', '>=', created_at_ms), // alone, it finds the place in the index
+        row.or([row('created_at_ms', '>', created_at_ms), row('asset_id', '>', asset_id)]),
+      ]),
+    ),
   )
 }
 

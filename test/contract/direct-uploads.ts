@@ -106,11 +106,11 @@ export function directUploadsContract(engine: Engine): void {
     const outcomes = await Promise.all([verify('t1'), verify('t2')])
     assert.equal(outcomes.filter((outcome) => outcome.written).length, 1)
     const token = outcomes[0]?.written ? 't1' : 't2'
-    assert.deepEqual(await uploads.findQueued(database, 10), [])
+    assert.deepEqual(await uploads.findQueued(database, null, 10), [])
     await run(uploads.letGo(database, 'a', token))
     assert.deepEqual(await run(uploads.claimForBytes(database, 'a', holder('t3'), 'b3')), refused(0))
     assert.deepEqual(
-      (await uploads.findQueued(database, 10)).map((row) => row.asset_id),
+      (await uploads.findQueued(database, null, 10)).map((row) => row.asset_id),
       ['a'],
     )
     assert.deepEqual(await verify('t4'), written)
@@ -238,20 +238,20 @@ export function directUploadsContract(engine: Engine): void {
     assert.deepEqual(await left(), ['held', 'item'])
   })
 
-  it('what waits to be verified comes the oldest first', async ({ database, run }) => {
-    for (const [index, id] of ['c', 'a', 'b'].entries()) {
-      await filled(database, id, { created_at_ms: 10 - index, batch_id: 'batch', item_index: index })
+  it('what waits to be verified comes the oldest first, and page by page', async ({ database, run }) => {
+    for (const [index, id] of ['c', 'a', 'b', 'd'].entries()) {
+      await filled(database, id, { created_at_ms: index === 0 ? 2 : 1, batch_id: 'batch', item_index: index })
     }
-    await run(batches.queueItems(database, 'batch', ['a', 'b', 'c'], 0))
-    const queued = async (limit: number) =>
-      (await uploads.findQueued(database, limit)).map((row) => row.asset_id)
+    await run(batches.queueItems(database, 'batch', ['a', 'b', 'c', 'd'], 0))
+    const all = await uploads.findQueued(database, null, 10)
     assert.deepEqual(
-      [await queued(10), await queued(2)],
-      [
-        ['b', 'a', 'c'],
-        ['b', 'a'],
-      ],
+      all.map((row) => row.asset_id),
+      ['a', 'b', 'd', 'c'],
     )
+    assert.deepEqual(await uploads.findQueued(database, null, 2), all.slice(0, 2))
+    for (const [index, row] of all.entries()) {
+      assert.deepEqual(await uploads.findQueued(database, row, 2), all.slice(index + 1, index + 3))
+    }
   })
 
   batchTests(engine)
@@ -316,10 +316,10 @@ function batchTests(engine: Engine): void {
     ])
     assert.deepEqual(await batches.findQueueable(database, 'x', 5_000), [])
     await run(batches.queueItems(database, 'x', [], 0))
-    assert.deepEqual(await uploads.findQueued(database, 10), [])
+    assert.deepEqual(await uploads.findQueued(database, null, 10), [])
     await run(batches.queueItems(database, 'x', ['ready', 'busy', 'other', 'empty'], 0))
     assert.deepEqual(
-      (await uploads.findQueued(database, 10)).map((row) => row.asset_id),
+      (await uploads.findQueued(database, null, 10)).map((row) => row.asset_id),
       ['ready'],
     )
     const counts = await batches.countItemsByState(database, 'x')
