@@ -2,7 +2,7 @@
  * The table of routes, and the order of the gates. Read this and `assets/upload.ts`, and you know the service.
  */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Fault } from './errors.ts'
+import { shuttingDown } from './errors.ts'
 import { requireScope } from './gate/authenticate.ts'
 import type { RateLimiter } from './gate/rate-limit.ts'
 import type { Route } from './http/edge.ts'
@@ -111,10 +111,4 @@ async function passGates(
   reply.headers(headers)
   if (fault !== null) throw fault
   return caller
-}
-
-function shuttingDown(): Fault {
-  return new Fault('service_unavailable', 'The service is shutting down. Retry shortly.', {
-    retryAfterSeconds: 5,
-  })
 }

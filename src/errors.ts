@@ -69,6 +69,13 @@ export class Fault extends Error {
   }
 }
 
+/** What began before is still brought to its end; a new upload belongs to the next start, or to another copy. */
+export function shuttingDown(): Fault {
+  return new Fault('service_unavailable', 'The service is shutting down. Retry shortly.', {
+    retryAfterSeconds: 5,
+  })
+}
+
 /** A fault of the uploaded file itself: always `invalid_parameter`, by itself with `param: "file"`. */
 export function fileFault(
   reason: Reason,

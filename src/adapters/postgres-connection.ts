@@ -2,14 +2,14 @@
 import { Client, type ClientConfig, types } from 'pg'
 import { SchemaTooNew } from '../records/database.ts'
 import { type PostgresMigration, postgresMigrations } from '../records/migrations-postgres.ts'
-import { StoreRefused } from './store-refused.ts'
+import { StoreRefused, wordsOf } from './store-refused.ts'
 
 /** One line for whoever starts the service; it names no secret. */
 export class PostgresRefused extends StoreRefused {
   override readonly name = 'PostgresRefused'
 }
 
-export const connectMs = 5_000
+const connectMs = 5_000
 
 /** What every connection has in common. */
 export function clientConfig(url: string): ClientConfig {
@@ -53,7 +53,7 @@ export async function prepare(
     await migrate(client, migrations)
   } catch (error) {
     if (error instanceof PostgresRefused || error instanceof SchemaTooNew) throw error
-    throw new PostgresRefused(`${place} cannot be used: ${reasonOf(error)}`)
+    throw new PostgresRefused(`${place} cannot be used: ${wordsOf(error)}`)
   } finally {
     await client.end().catch(() => {})
   }
@@ -99,16 +99,10 @@ export async function inspectPostgres(url: string): Promise<PostgresFacts> {
     }
   } catch (error) {
     if (error instanceof PostgresRefused) throw error
-    throw new PostgresRefused(`${place} cannot be used: ${reasonOf(error)}`)
+    throw new PostgresRefused(`${place} cannot be used: ${wordsOf(error)}`)
   } finally {
     await client.end().catch(() => {})
   }
-}
-
-/** Node.js gives no message of its own where several addresses were tried. */
-function reasonOf(error: unknown): string {
-  if (error instanceof AggregateError) return error.errors.map(reasonOf).join('; ')
-  return error instanceof Error ? error.message : String(error)
 }
 
 /** What must not be so, and what to do about it. */

@@ -2,7 +2,7 @@
 import { createClient, ErrorReply } from '@redis/client'
 import type { Count, Policy } from '../gate/counters.ts'
 import { runBucket } from './redis-script.ts'
-import { StoreRefused } from './store-refused.ts'
+import { StoreRefused, wordsOf } from './store-refused.ts'
 
 /** One line for whoever starts the service; it names no secret. */
 export class RedisRefused extends StoreRefused {
@@ -21,7 +21,7 @@ const answerMs = 40
 /** What a process that was busy with something else gets on top, to read an answer that has come meanwhile. */
 const busyMs = 10
 
-export const connectMs = 5_000
+const connectMs = 5_000
 
 /** Bounded, though at the first answer that is late all that wait are let go. */
 const maxWaiting = 10_000
@@ -138,12 +138,6 @@ export function redisReason(error: unknown, url: string): string {
   if (/CERT|ISSUER|ALTNAME/.test(code))
     return `has a certificate that is not trusted (${code}): where its authority is one of your own, name that in NODE_EXTRA_CA_CERTS`
   return `cannot be worked with: ${what}`
-}
-
-/** Node.js gives no message of its own where several addresses were tried. */
-function wordsOf(error: unknown): string {
-  if (error instanceof AggregateError) return error.errors.map(wordsOf).join('; ')
-  return error instanceof Error ? error.message || error.name : String(error)
 }
 
 /** Some servers repeat the words of a command that they do not know. */

@@ -202,23 +202,18 @@ export async function findQueued(
   after: Pick<DirectUpload, 'created_at_ms' | 'asset_id'> | null,
   limit: number,
 ): Promise<DirectUpload[]> {
-  const queued = database.build
-    .selectFrom('direct_uploads')
-    .selectAll()
-    .where('state', '=', sql.lit<'processing'>('processing'))
-    .where('token', 'is', null)
-    .orderBy('created_at_ms')
-    .orderBy('asset_id')
-    .limit(limit)
-  if (after === null) return database.read(queued)
-  const { created_at_ms, asset_id } = after
+  const { created_at_ms, asset_id } = after ?? { created_at_ms: 0, asset_id: '' }
   return database.read(
-    queued.where((row) =>
-      row.and([
-        row('created_at_ms', '>=', created_at_ms), // alone, it finds the place in the index
-        row.or([row('created_at_ms', '>', created_at_ms), row('asset_id', '>', asset_id)]),
-      ]),
-    ),
+    database.build
+      .selectFrom('direct_uploads')
+      .selectAll()
+      .where('state', '=', sql.lit<'processing'>('processing'))
+      .where('token', 'is', null)
+      .where('created_at_ms', '>=', created_at_ms) // alone, it finds the place in the index
+      .where((row) => row.or([row('created_at_ms', '>', created_at_ms), row('asset_id', '>', asset_id)]))
+      .orderBy('created_at_ms')
+      .orderBy('asset_id')
+      .limit(limit),
   )
 }
 

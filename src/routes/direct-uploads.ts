@@ -5,7 +5,7 @@ import { type Announcement, announce } from '../assets/announcement.ts'
 import { complete } from '../assets/completion.ts'
 import { declaredType } from '../assets/declared-type.ts'
 import { type DirectDoor, takeBytes } from '../assets/direct-uploads.ts'
-import { Fault, fileFault } from '../errors.ts'
+import { fileFault, shuttingDown } from '../errors.ts'
 import type { SignedUrls } from '../gate/signed-url.ts'
 import { readBody } from '../http/body.ts'
 import { type Fields, fieldFault, fieldsOf } from '../http/fields.ts'
@@ -151,10 +151,4 @@ function checkHeaders(
 
 function essence(contentType: string): string {
   return (contentType.split(';')[0] ?? '').trim().toLowerCase()
-}
-
-function shuttingDown(): Fault {
-  return new Fault('service_unavailable', 'The service is shutting down. Retry shortly.', {
-    retryAfterSeconds: 5,
-  })
 }
