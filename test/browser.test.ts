@@ -42,7 +42,7 @@ describe('in Chromium', { skip }, () => {
   /** Opens a page and notes whatever it asks of others, refuses to run, or fails at. */
   async function open(path: string): Promise<{ page: Page; trouble: string[] }> {
     const page = await browser.newPage()
-    page.setDefaultTimeout(5_000)
+    page.setDefaultTimeout(30_000)
     const trouble: string[] = []
     page.on('request', (request) => {
       const url = request.url()
@@ -72,7 +72,7 @@ describe('in Chromium', { skip }, () => {
     await page.locator('.modal-ux .btn-done').first().click()
     await page.locator('input[type=file]').setInputFiles(exampleFile)
     await page.getByRole('button', { name: 'Execute' }).click()
-    await page.locator('.live-responses-table').getByText('asset_id').first().waitFor({ timeout: 5_000 })
+    await page.locator('.live-responses-table').getByText('asset_id').first().waitFor({ timeout: 30_000 })
     assert.deepEqual(trouble, [])
     await page.close()
   })
@@ -101,12 +101,12 @@ describe('in Chromium', { skip }, () => {
       const { page, trouble } = await open(await urlOf(file))
       // Debian's Chromium has all of these decoders.
       await page.waitForFunction('document.querySelector("video").readyState >= 2', undefined, {
-        timeout: 5_000,
+        timeout: 30_000,
       })
       await page.evaluate('document.querySelector("video").muted = true')
       await page.evaluate('document.querySelector("video").play()')
       await page.waitForFunction('document.querySelector("video").currentTime > 0', undefined, {
-        timeout: 5_000,
+        timeout: 30_000,
       })
       assert.deepEqual(trouble, [])
       await page.close()

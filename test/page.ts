@@ -42,7 +42,7 @@ export async function open(
 }
 
 export async function watch(page: Page, url: string): Promise<Opened> {
-  page.setDefaultTimeout(10_000)
+  page.setDefaultTimeout(30_000)
   const [trouble, asked]: string[][] = [[], []]
   page.on('request', (request) => {
     asked?.push(request.url())
@@ -88,7 +88,7 @@ export const statusOf = (page: Page, name: string) => uploadOf(page, name).locat
 /** Until an upload of that name has ended well. */
 export async function stored(page: Page, name: string): Promise<void> {
   const done = statusOf(page, name).filter({ hasText: /^Stored/ })
-  await done.waitFor({ timeout: 20_000 })
+  await done.waitFor({ timeout: 30_000 })
 }
 
 /** Writes a file to choose. @returns its path */
