@@ -46,7 +46,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 function serveToItsEnd(env: Record<string, string>, dataDir: string) {
   return spawnSync(process.execPath, [launcher, 'serve'], {
     encoding: 'utf8',
-    timeout: 10_000,
+    timeout: 60_000,
     env: { ...withoutSettings(process.env), ...settingsOf(dataDir), ASSETD_PORT: '0', ...env },
   })
 }

@@ -460,7 +460,7 @@ describe('backup and restore', { skip: sqliteOnly(noBackup) || diskOnly(noBackup
 function serveToItsEnd(dataDir: string) {
   return spawnSync(process.execPath, [launcher, 'serve'], {
     encoding: 'utf8',
-    timeout: 10_000,
+    timeout: 60_000,
     env: { ...withoutSettings(process.env), ...settingsOf(dataDir), ASSETD_PORT: '0' },
   })
 }

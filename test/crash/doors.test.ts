@@ -1,6 +1,7 @@
 /** The service is killed, and its disk fails, while it deletes and while it works through a batch. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Announced, call, put } from '../api.ts'
 import { stepsUpTo } from '../form.ts'
 import { contentsOf, eventually, type RunningService } from '../service.ts'
@@ -21,13 +22,6 @@ const statusOf = (answer: Promise<{ status: number }>): Promise<number | null> =
     ({ status }) => status,
     () => null,
   )
-
-async function isDead(service: RunningService, status: number | null): Promise<boolean> {
-  return Promise.race([
-    service.exited.then(() => true),
-    new Promise<boolean>((resolve) => setTimeout(resolve, status === null ? 10_000 : 300, false)),
-  ])
-}
 
 const idOf = (sent: Sent): string => JSON.parse(String(sent.acknowledged)).data.asset_id
 
@@ -53,9 +47,8 @@ describe('killed at the n-th call of a delete: the asset is whole or gone, and n
         await send(service, sent)
         const watched = await trace(service, { thread, calls: name, what: 'signal=KILL', when: String(nth) })
         const status = await remove(sent)
-        const dead = await isDead(service, status)
-        await watched.detach()
-        if (dead) {
+        await Promise.race([service.exited, sleep(status === null ? 10_000 : 300)])
+        if (await watched.detach()) {
           deaths++
           service = await startTraceable({ dataDir, env: { ASSETD_API_KEY: key } })
         }
@@ -98,11 +91,11 @@ describe('killed, or failed, at the n-th call of a batch in the background: each
   const drive = (service: RunningService, batch_id: string): Promise<number | null> =>
     statusOf(call(service, 'POST', '/v3/assets/complete/batches', { batch_id }))
 
-  async function assertDone(service: RunningService, batchId: string): Promise<void> {
+  async function assertDone(service: RunningService, batchId: string, withinMs = 25_000): Promise<void> {
     await eventually(async () => {
       const { json, body } = await call(service, 'GET', `/v3/assets/batches/${batchId}`)
       assert.equal(json.data.counts_by_status.completed, count, body)
-    }, 25_000)
+    }, withinMs)
   }
 
   for (const [thread, what, few] of [
@@ -126,11 +119,16 @@ describe('killed, or failed, at the n-th call of a batch in the background: each
         const { name = '', nth = 0 } = calls[step - 1] ?? {}
         const { sent, batchId } = await prepare(service)
         const watched = await trace(service, { thread, calls: name, what, when: String(nth) })
-        const status = await drive(service, batchId)
-        const dead = await isDead(service, what === 'signal=KILL' ? status : 0)
-        await watched.detach()
+        await drive(service, batchId)
+        const isHit = (): boolean => watched.calls().some((line) => line.includes('INJECTED'))
+        const struckOrDone = eventually(
+          async () => isHit() || (await assertDone(service, batchId, 0)),
+          10_000,
+        )
+        await Promise.race([service.exited, struckOrDone.catch(() => {})])
+        const dead = await watched.detach()
         if (dead) service = await startTraceable({ dataDir, env: { ASSETD_API_KEY: key } })
-        if (dead || watched.calls().some((line) => line.includes('INJECTED'))) hits++
+        if (dead || isHit()) hits++
         assert.equal(await drive(service, batchId), 202)
         await assertDone(service, batchId)
         stored.push(...sent)

@@ -52,7 +52,7 @@ async function beginAndStick(service: RunningService, sent: Sent, slow: Injectio
   }
 }
 
-const holdMs = 3_000
+const holdMs = 6_000
 const slow = (thread: Injection['thread'], calls: string, when: number): Injection => ({
   thread,
   calls,
@@ -77,6 +77,13 @@ const allParts: readonly (readonly [
 const tried = stepsUpTo(allParts.length, 2)
 const parts = allParts.filter((_, at) => tried.includes(at + 1))
 
+/** 401; and 503 where it is about to end, whoever asks. */
+async function statusWithoutKey(service: RunningService): Promise<number> {
+  const response = await fetch(`${service.url}/v3/assets`, { method: 'POST' })
+  await response.arrayBuffer()
+  return response.status
+}
+
 /** Starts again on what is left: all that was acknowledged is there, and the rest is taken in when it is sent again. */
 async function assertGoesOn(service: RunningService, all: readonly Sent[]): Promise<void> {
   const again = await startService({ dataDir: service.dataDir, env: { ASSETD_API_KEY: service.key } })
@@ -96,7 +103,7 @@ describe('SIGTERM in each part of an upload: it is taken in, new ones are refuse
       const sent = newUpload()
       const underway = await begin(service, sent)
       service.child.kill('SIGTERM')
-      await sleep(300) // its log may have to wait for the thread that is held up
+      await eventually(async () => assert.equal(await statusWithoutKey(service), 503))
       const refused = await plain(await upload(service, newFile(20_000)))
       assertError(refused, { status: 503, code: 'service_unavailable' })
       assert.equal(refused.headers.connection, 'close')

@@ -29,8 +29,8 @@ export type Injection = {
 export type Trace = {
   /** The calls so far, one a line, with the paths of the files they are about. */
   calls(): string[]
-  /** Lets go of the service. */
-  detach(): Promise<void>
+  /** Lets go of the service. @returns whether it was killed */
+  detach(): Promise<boolean>
 }
 
 /** The settings without which the calls of the thread for files cannot be counted. */
@@ -82,6 +82,10 @@ export async function trace(
     async detach() {
       tracer.kill('SIGTERM')
       await ended
+      // The launcher, which is our own child, may end a good while later on a busy machine.
+      const isKilled = /^\+\+\+ killed by SIGKILL/m.test(readFileSync(log, 'utf8'))
+      if (isKilled) await service.exited
+      return isKilled
     },
   }
 }
