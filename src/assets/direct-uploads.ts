@@ -68,25 +68,23 @@ export async function takeBytes(door: DirectDoor, announced: DirectUpload, body:
   const drop = leases.hold((untilMs) => [renewHold(database, announced.asset_id, token, untilMs)])
   const writer = blobs.create(scratch, announced.sha256 === null ? undefined : 'hashed')
   /** From then on the bytes may count, whatever we were told: the row says which of them are the scratch. */
-  let isKeepTried = false
-  let isInDoubt = false
+  let keeping: 'not tried' | 'in doubt' | 'known' = 'not tried'
   try {
     const claimed = await database.write([claimForBytes(database, announced.asset_id, holder, scratch)])
     if (!claimed.written) throw busy()
     await receiveExactly(announced, body, (slice) => writer.write(slice))
     await writer.store()
     if (announced.sha256 !== null) assertChecksum(announced.sha256, await writer.sha256())
-    isKeepTried = true
-    isInDoubt = true
+    keeping = 'in doubt'
     const kept = await database.write([keepBytes(database, announced.asset_id, token)])
-    isInDoubt = false
+    keeping = 'known'
     if (!kept.written) throw busy()
   } catch (error) {
-    if (!isKeepTried) await writer.discard().catch(() => {}) // what is left is the scratch of the row
+    if (keeping === 'not tried') await writer.discard().catch(() => {}) // what is left is the scratch of the row
     throw error
   } finally {
     // Which of the two is the scratch may change until no write under this token can come any more.
-    await endHold(door, token, isInDoubt ? randomName() : null)
+    await endHold(door, token, keeping === 'in doubt' ? randomName() : null)
     drop()
     leave()
   }

@@ -34,7 +34,7 @@ export function copiesOn(databaseUrl: string, settings: Record<string, string> =
     ASSETD_DATABASE_URL: databaseUrl,
     ASSETD_DATA_DIR: folder,
     ASSETD_API_KEY: key,
-    ASSETD_IDEMPOTENCY_LEASE_SECONDS: '3',
+    ASSETD_IDEMPOTENCY_LEASE_SECONDS: '6',
     ASSETD_RATE_LIMIT: 'off',
     ...settings,
   }
