@@ -97,7 +97,7 @@ describe('the first start', () => {
       child.stderr.on('data', (text) => {
         errors += text
       })
-      await eventually(() => assert.match(output, /curl .*\n|Make a new API key/), 15_000)
+      await eventually(() => assert.match(output, /curl .*\n|Make a new API key/), 60_000)
       await work(output)
       child.kill('SIGTERM')
       assert.deepEqual(await once(child, 'exit'), [0, null])
@@ -363,6 +363,7 @@ describe('ending', () => {
     const service = await startService()
     await beginUpload(service)
     service.child.kill('SIGTERM')
+    await eventually(() => assert.ok(service.log().some(({ msg }) => msg === 'shutting down')))
     await sleep(1_200)
     service.child.kill('SIGTERM')
     assert.equal(await service.exited, 1)
@@ -429,7 +430,7 @@ describe('ending', () => {
       npm.stderr.on('data', (text) => {
         errors += text
       })
-      await eventually(() => assert.match(output, /listens on/), 15_000)
+      await eventually(() => assert.match(output, /listens on/), 60_000)
       const [, url = ''] = /listens on (\S+),/.exec(output) ?? []
       process.kill(target === 'npm' ? Number(npm.pid) : -Number(npm.pid), signal)
       const [status] = await once(npm, 'exit')

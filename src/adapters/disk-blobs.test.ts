@@ -46,6 +46,8 @@ const KiB = 1024
 /** Rejections that nobody handled, while these tests ran: there must be none. */
 const unhandled: unknown[] = []
 process.on('unhandledRejection', (reason) => unhandled.push(reason))
+/** A slow disk's time. */
+const late = { timeout: 20_000 }
 const settled = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 30))
 
 test('a blob is in its place once stored, under its own name, and nothing is left in incoming', async () => {
@@ -62,19 +64,18 @@ test('a blob is in its place once stored, under its own name, and nothing is lef
   assert.deepEqual(blobsOf(dir), [key])
 })
 
-test('until it is stored, a blob is in incoming alone', async () => {
+test('until it is stored, a blob is in incoming alone', async (context) => {
   const dir = freshFolder()
   const blobs = await createDiskBlobs(dir)
   const key = randomName()
   const writer = blobs.create(key)
   writer.write(Buffer.alloc(2048 * KiB))
-  await settled()
-  assert.deepEqual(incomingOf(dir), [key])
+  await context.waitFor(() => assert.deepEqual(incomingOf(dir), [key]), late)
   assert.deepEqual(blobsOf(dir), [])
   await writer.discard()
 })
 
-test('files are 0600 and folders 0700, whatever the umask lets through', async () => {
+test('files are 0600 and folders 0700, whatever the umask lets through', async (context) => {
   const before = process.umask(0)
   try {
     const dir = freshFolder()
@@ -82,8 +83,7 @@ test('files are 0600 and folders 0700, whatever the umask lets through', async (
     const key = randomName()
     const writer = blobs.create(key)
     writer.write(Buffer.alloc(600 * KiB))
-    await settled()
-    assert.equal(permissions(join(dir, 'incoming', key)), '600')
+    await context.waitFor(() => assert.equal(permissions(join(dir, 'incoming', key)), '600'), late)
     await writer.store()
     assert.equal(permissions(blobPath(dir, key)), '600')
     for (const path of ['incoming', 'blobs', join('blobs', key.slice(0, 2))])
@@ -205,7 +205,7 @@ test('after discard nothing more is taken', async () => {
   await assert.rejects(writer.store(), isUnavailable)
 })
 
-test('a hash that cannot be begun, or fails, is service_unavailable, and no rejection is left alone', async () => {
+test('a hash that cannot be begun, or fails, is service_unavailable, and no rejection is left alone', async (context) => {
   for (const update of [
     () => Promise.reject(new Error('the thread has ended')),
     () => {
@@ -223,8 +223,7 @@ test('a hash that cannot be begun, or fails, is service_unavailable, and no reje
       pathOf: (key) => key,
     })
     writer.write(Buffer.alloc(600 * KiB))
-    await settled()
-    assert.throws(() => writer.write(Buffer.alloc(1)), isUnavailable)
+    await context.waitFor(() => assert.throws(() => writer.write(Buffer.alloc(0)), isUnavailable), late)
     await assert.rejects(writer.store(), isUnavailable)
     await writer.discard()
     await settled()
@@ -245,23 +244,22 @@ test('a key is for one attempt: a file that is there already is not overwritten'
   assert.equal(readFileSync(join(dir, 'incoming', key), 'latin1'), 'of another')
 })
 
-test('case 70: when the folder vanishes every call fails as service_unavailable, and no rejection is left alone', async () => {
+test('case 70: when the folder vanishes every call fails as service_unavailable, and no rejection is left alone', async (context) => {
   const dir = freshFolder()
   const blobs = await createDiskBlobs(dir)
   const early = blobs.create(randomName())
-  const late = blobs.create(randomName())
-  late.write(Buffer.alloc(600 * KiB))
-  await settled()
+  const begun = blobs.create(randomName())
+  begun.write(Buffer.alloc(600 * KiB))
+  await context.waitFor(() => assert.equal(incomingOf(dir).length, 1), late)
   rmSync(dir, { recursive: true })
   const dropped = early.write(Buffer.alloc(600 * KiB)) ?? early.write(Buffer.alloc(600 * KiB))
   assert.ok(dropped instanceof Promise) // nobody awaits it
-  await settled()
-  assert.throws(() => early.write(Buffer.alloc(1)), isUnavailable)
+  await context.waitFor(() => assert.throws(() => early.write(Buffer.alloc(0)), isUnavailable), late)
   await assert.rejects(early.store(), isUnavailable)
-  await assert.rejects(late.store(), isUnavailable)
+  await assert.rejects(begun.store(), isUnavailable)
   await assert.rejects(blobs.assertUsable(), isUnavailable)
   await early.discard()
-  await late.discard()
+  await begun.discard()
   const third = blobs.create(randomName())
   third.write(Buffer.from('x'))
   await assert.rejects(third.store(), isUnavailable)

@@ -62,3 +62,36 @@ test('without an answer at the start there is no clock; later on the last one go
   assert.equal(clock.steadyMs(), 20_100)
   clock.close()
 })
+
+test('what is put right by a moment never goes back; a clock that was set does', async () => {
+  let answer = 1_000_000
+  const clock = await openSharedClock(
+    async () => answer,
+    () => 0,
+  )
+  assert.equal(clock.wallMs(), 1_000_000)
+  answer = 999_950
+  await clock.sync()
+  assert.equal(clock.wallMs(), 1_000_000)
+  answer = 1_000_010
+  await clock.sync()
+  assert.equal(clock.wallMs(), 1_000_010)
+  answer = 900_000
+  await clock.sync()
+  assert.equal(clock.wallMs(), 900_000)
+  clock.close()
+})
+
+test('the first answer, which waited for a connection, is not the one that counts', async () => {
+  let steadyMs = 0
+  let asked = 0
+  const clock = await openSharedClock(
+    async () => {
+      steadyMs += asked++ === 0 ? 150 : 2
+      return 1_000_000 + steadyMs
+    },
+    () => steadyMs,
+  )
+  assert.equal(clock.wallMs() - 1_000_000 - steadyMs, 1, 'off by half of what an answer takes')
+  clock.close()
+})

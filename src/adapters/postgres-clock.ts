@@ -15,6 +15,8 @@ const everyMs = 10_000
 /** An answer that took longer says too little about now, unless there has been none for long. */
 const slowMs = 200
 const oldMs = 60_000
+/** More than any answer is off by; less than anybody sets a clock back for. */
+const momentMs = 1_000
 
 /**
  * @param ask gives the database's time in unix milliseconds
@@ -36,7 +38,15 @@ export async function openSharedClock(
     askedAtMs = after
   }
   await sync()
+  await sync() // the first answer came late by the time that a connection takes
   const timer = setInterval(() => sync().catch(() => {}), everyMs).unref()
-  const nowMs = (): number => Math.floor(steady() + offsetMs)
+  let latestMs = 0
+  /** What is only put right by a moment never goes back: assets are listed by when they were completed. */
+  const nowMs = (): number => {
+    const now = Math.floor(steady() + offsetMs)
+    const isPutRight = now < latestMs && latestMs - now < momentMs
+    if (!isPutRight) latestMs = now
+    return latestMs
+  }
   return { wallMs: nowMs, steadyMs: nowMs, sync, close: () => clearInterval(timer) }
 }

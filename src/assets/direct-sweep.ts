@@ -15,7 +15,7 @@ import {
   inheritOpen,
 } from '../records/direct-uploads.ts'
 import { busy, type DirectDoor, endHold } from './direct-uploads.ts'
-import { assetNotFound } from './library.ts'
+import { assetNotFound, deleteAsset } from './library.ts'
 import { removeBytesOf } from './removal.ts'
 
 /** Few enough for one transaction and for a moment of memory: a client may announce very many. */
@@ -56,10 +56,21 @@ export async function sweepDirectUploads(door: DirectDoor): Promise<void> {
 }
 
 /**
- * Ends an upload that was announced and not completed.
- * @throws {Fault} `asset_not_found` where the workspace has none such, `conflict` where somebody works on it just now
+ * Deletes an asset, or ends the upload that was announced to become it.
+ * @throws {Fault} `asset_not_found` where the workspace has none such, `conflict` where somebody works on it just now,
+ *   `service_unavailable`
  */
-export async function cancel(door: DirectDoor, workspace: string, assetId: string): Promise<void> {
+export async function removeAsset(door: DirectDoor, workspace: string, assetId: string): Promise<void> {
+  if (await deleteAsset(door, workspace, assetId)) return
+  try {
+    await cancel(door, workspace, assetId)
+  } catch (error) {
+    // It may have been completed between the two.
+    if (!(await deleteAsset(door, workspace, assetId))) throw error
+  }
+}
+
+async function cancel(door: DirectDoor, workspace: string, assetId: string): Promise<void> {
   const token = randomName()
   const taken = await door.database.write([
     inheritOpen(door.database, workspace, assetId, heirOf(door, token)),

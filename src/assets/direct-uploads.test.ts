@@ -5,10 +5,17 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { createDiskBlobs } from '../adapters/disk-blobs.ts'
 import { openSqlite } from '../adapters/sqlite.ts'
+import { completePending, findPublicFile, insertPending } from '../records/assets.ts'
 import { type Database, databaseUnavailable, type Step, step } from '../records/database.ts'
-import { claimForBytes, findDirectUpload, insertDirectUpload } from '../records/direct-uploads.ts'
+import {
+  claimForBytes,
+  claimForVerification,
+  findDirectUpload,
+  insertDirectUpload,
+  settle,
+} from '../records/direct-uploads.ts'
 import type { Blobs } from './blobs.ts'
-import { sweepDirectUploads } from './direct-sweep.ts'
+import { removeAsset, sweepDirectUploads } from './direct-sweep.ts'
 import { type DirectDoor, takeBytes } from './direct-uploads.ts'
 import { createVerifier } from './verifier.ts'
 
@@ -168,6 +175,33 @@ test('a blob that cannot be removed holds up no other upload that a dead process
   for (const key of keys) assert.notEqual(await blobs.stat(key), null)
 })
 
+test('an upload that becomes an asset while it is deleted is deleted', async (context) => {
+  const { database, blobs, keys } = await withAnnounced(context)
+  const { door } = stuck(database, blobs, '', startMs)
+  const blobKey = String(keys[0])
+  const asset = { asset_id: 'a', workspace: 'w', owner: 'o', token: 't', blob_key: blobKey }
+  const pending = { ...asset, service_id: 's', created_at_ms: startMs, lease_expires_at_ms: startMs }
+  const file = { type: 'png', width: 1, height: 1, name: null, sizeBytes: 5, sha256: '' } as const
+  const completion = [
+    claimForVerification(database, 'a', blobKey, { token: 't', serviceId: 's', leaseExpiresAtMs: startMs }),
+    insertPending(database, pending),
+    completePending(database, 'a', 't', { ...file, completedAtMs: startMs }),
+    settle(database, 'a', 't', { state: 'completed', error: null, atMs: startMs }),
+    step(database.build.updateTable('direct_uploads').set({ token: null, scratch_blob_key: null })),
+  ]
+  let isLookedFor = false
+  const read: Database['read'] = async (query) => {
+    const rows = await database.read(query)
+    if (!isLookedFor) assert.ok((await database.write(completion)).written)
+    isLookedFor = true
+    return rows
+  }
+  await removeAsset({ ...door, database: { ...database, read } }, 'w', 'a')
+  assert.equal(await findPublicFile(database, 'a'), null)
+  assert.equal(await blobs.stat(blobKey), null)
+  await assert.rejects(removeAsset(door, 'w', 'a'), /no such asset/)
+})
+
 test('uploads whose verification goes on failing hold up none behind them', async (context) => {
   const ids = Array.from({ length: 230 }, (_, index) => String(index).padStart(3, '0'))
   const { database, blobs } = await withAnnounced(context, ids)
@@ -184,8 +218,7 @@ test('uploads whose verification goes on failing hold up none behind them', asyn
   } as unknown as DirectDoor
   const verifier = createVerifier(door)
   verifier.wake()
-  const deadlineMs = Date.now() + 20_000
-  while (queued.length < ids.length && Date.now() < deadlineMs) await new Promise((go) => setTimeout(go, 10))
+  await context.waitFor(() => assert.equal(queued.length, ids.length), { timeout: 20_000 })
   await verifier.stop()
   assert.deepEqual(queued.toSorted(), ids, 'each once')
 })

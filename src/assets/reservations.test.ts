@@ -299,13 +299,13 @@ test('case 54: the release of a zombie does not free the key of its successor', 
 })
 
 test('case 54: a new run of the service frees the claims of the one before at once, and removes its bytes', async (context) => {
-  const { service, database, blobs, assertClean } = await world(context)
+  const { service, database, blobs, filesIn, assertClean } = await world(context)
   const a = service('A')
   const [stored, unfinished] = [await reserve(a), await reserve(a, null)]
   stored.writer.write(bytes)
   await stored.writer.store()
   unfinished.writer.write(Buffer.alloc(600 * 1024))
-  await new Promise((resolve) => setTimeout(resolve, 50))
+  await context.waitFor(() => assert.equal(filesIn('incoming').length, 1), { timeout: 20_000 })
   assert.equal(await sweepAbandoned(database, blobs, heirs('B')), 2)
   await assertClean()
   await unfinished.writer.discard() // a dead process has no open files; this one has
@@ -339,8 +339,7 @@ test('case 54: a zombie whose bytes were swept before they were stored says that
   const { service, database, blobs, rows, filesIn, assertClean, troubles } = await world(context)
   const zombie = await reserve(service('A'))
   zombie.writer.write(Buffer.alloc(600 * 1024))
-  await new Promise((resolve) => setTimeout(resolve, 50))
-  assert.equal(filesIn('incoming').length, 1)
+  await context.waitFor(() => assert.equal(filesIn('incoming').length, 1), { timeout: 20_000 })
   await sweepAbandoned(database, blobs, heirs('B'))
   const disk = await zombie.writer.store().catch((error) => error)
   assert.match(disk.message, /storage cannot be used/)
@@ -556,7 +555,7 @@ test('case 69: a release that could not be written is made up for once it can be
   await reservation.release()
   assert.equal((await rows()).assets.length, 1, 'not yet')
   state.mode = 'works'
-  for (let tries = 0; (await rows()).assets.length > 0 && tries < 60; tries++) {
+  for (let tries = 0; (await rows()).assets.length > 0 && tries < 400; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
   assert.deepEqual([...(await rows()).assets, ...(await rows()).keys, ...filesIn('blobs')], [])
@@ -585,8 +584,7 @@ test('case 73: a release that cannot be written leaves no file open: Node.js end
   const reservation = await reserve(service('A', { database: failing }))
   context.after(() => reservation.writer.discard())
   reservation.writer.write(Buffer.alloc(600 * 1024))
-  await new Promise((resolve) => setTimeout(resolve, 50))
-  assert.equal(openFilesIn(dir).length, 1)
+  await context.waitFor(() => assert.equal(openFilesIn(dir).length, 1), { timeout: 20_000 })
   state.mode = 'fails'
   await reservation.release()
   assert.deepEqual(openFilesIn(dir), [])
@@ -668,7 +666,7 @@ test('case 70: bytes that can never be removed keep their row, and hold no other
   state.mode = 'fails'
   for (const one of both) await one.release()
   state.mode = 'works'
-  for (let tries = 0; (await rows()).assets.length > 1 && tries < 60; tries++) {
+  for (let tries = 0; (await rows()).assets.length > 1 && tries < 400; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
   assert.deepEqual(

@@ -1,9 +1,9 @@
 /** The assets of a workspace: get, list, search, delete; and who asks. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { assetTypes, publicFileName, publicFileUrl } from '../asset.ts'
-import { cancel } from '../assets/direct-sweep.ts'
+import { removeAsset } from '../assets/direct-sweep.ts'
 import type { DirectDoor } from '../assets/direct-uploads.ts'
-import { assetNotFound, deleteAsset } from '../assets/library.ts'
+import { assetNotFound } from '../assets/library.ts'
 import { fromPageToken, toPageToken } from '../http/page-token.ts'
 import { missingParameter, readQuery } from '../http/query.ts'
 import type { Caller } from '../principal.ts'
@@ -72,8 +72,7 @@ export function createLibraryRoutes(options: DirectDoor) {
 
     async remove(request: FastifyRequest, reply: FastifyReply, { principal }: Caller) {
       const assetId = assetIdOf(request)
-      const wasThere = await deleteAsset(options, principal.workspace, assetId)
-      if (!wasThere) await cancel(options, principal.workspace, assetId)
+      await removeAsset(options, principal.workspace, assetId)
       request.exchange.assetId = assetId
       return reply.send({ data: { id: assetId } })
     },

@@ -76,7 +76,7 @@ describe('PostgreSQL fails under running copies', { skip: noPostgres, concurrenc
     },
     {
       words: 'silent for longer than anybody waits, and then awake',
-      withinMs: 16_000,
+      withinMs: 25_000, // twice what an answer of the database may take, and what it was silent for
       async fault() {
         const processes = server.processes()
         for (const pid of processes) process.kill(pid, 'SIGSTOP')
@@ -143,15 +143,15 @@ describe('PostgreSQL fails under running copies', { skip: noPostgres, concurrenc
   test('case 74: more uploads at once than there are connections wait their turn', async (context) => {
     const small = await copies.start({ ASSETD_DATABASE_POOL_SIZE: '1' })
     context.after(() => small.stop({ keepData: true }))
-    const many = Array.from({ length: 100 }, () => newUpload(newFile(20_000)))
+    const many = Array.from({ length: 30 }, () => newUpload(newFile(20_000)))
     const answers = await Promise.all(many.map((sent) => send(small, sent)))
     all.push(...many)
     for (const answer of answers) assert.equal(answer?.status, 200, String(answer?.body))
   })
 
-  for (const [words, nth] of [
-    ['the claim', 1],
-    ['the commit', 2],
+  for (const [words, markOf] of [
+    ['the claim', (sent: Sent) => sent.key],
+    ['the commit', (sent: Sent) => sent.sha256],
   ] as const) {
     test(`case 74: the answer to ${words} is lost, and the retry with the key gives one asset`, async (context) => {
       const proxy = await startProxy(Number(new URL(copies.databaseUrl).port))
@@ -160,8 +160,10 @@ describe('PostgreSQL fails under running copies', { skip: noPostgres, concurrenc
       const service = await copies.start({ ASSETD_DATABASE_URL: url })
       context.after(() => service.stop({ keepData: true }))
       const sent = newUpload(newFile(20_000))
+      const mark = markOf(sent)
       let seen = 0
-      proxy.onSent = (data) => data.includes(sent.key) && ++seen === nth
+      // The key is in each renewal of the lease too; the hash of the file is in the commit alone.
+      proxy.onSent = (data) => data.includes(mark) && ++seen === 1
       const first = await upload(service, sent.file, { 'idempotency-key': sent.key })
       assert.equal(first.status, 503, await first.text())
       await eventually(async () => assert.equal((await send(service, sent))?.status, 200), 20_000)
