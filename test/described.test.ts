@@ -123,7 +123,7 @@ const withBody = everyPath.filter(({ method }) => (method === 'POST' || method =
 
 before(async () => {
   service = await startService({
-    env: { ASSETD_BODY_IDLE_SECONDS: '1', ASSETD_CORS_ORIGINS: 'https://app.example.com' },
+    env: { ASSETD_BODY_IDLE_SECONDS: '5', ASSETD_CORS_ORIGINS: 'https://app.example.com' },
   })
 })
 after(() => service.stop())

@@ -556,7 +556,8 @@ describe('complete', () => {
     ])
     const [done] = race
     if (done.status === 200) await assertServed(done.json.data.url, bytes)
-    else assert.ok([400, 409].includes(done.status), done.body)
+    // 503: of a bucket, whose copy is bound to the bytes that were there a moment before.
+    else assert.ok([400, 409, ...(bucketEndpoint === null ? [] : [503])].includes(done.status), done.body)
     const facts = await call(service, 'GET', `/v3/assets/${announced.asset_id}`)
     assert.equal(facts.status, done.status === 200 ? 200 : 404)
     removeUnowned()
@@ -612,7 +613,7 @@ describe('room', () => {
 describe('time', () => {
   it('case 95: one that is never completed expires: its URL ends, its bytes go, and completing it is 404', async () => {
     // A bucket counts from the whole second in which the URL was signed.
-    const seconds = bucketEndpoint === null ? 1 : 3
+    const seconds = bucketEndpoint === null ? 3 : 5
     const brief = await startService({ env: { ASSETD_DIRECT_EXPIRY_SECONDS: String(seconds) } })
     const bytes = png()
     const announced = await announce(brief, { content_type: 'image/png', size_bytes: bytes.length })

@@ -438,7 +438,7 @@ test('case 82: many slow readers cost little memory each, and one that leaves le
   assert.ok(grown < 120 * 1024 * 1024, `${readers.length} slow readers of 32 MB cost ${grown} bytes`)
   assertWhole(await get([]), 'others are served')
   for (const reader of readers) reader.reset()
-  await eventually(() => assert.deepEqual(openBlobs(), []), 1_500)
+  await eventually(() => assert.deepEqual(openBlobs(), []), 10_000)
 })
 
 test('case 82: who asks for the pages’ own files and does not read costs no copy of them', async () => {

@@ -249,7 +249,7 @@ describe('signing in and uploads on the page, in Chromium', { skip }, () => {
     assert.equal(await uploadOf(page, 'notes.txt').count(), 0)
 
     const failures = [
-      { status: 503, code: 'service_unavailable', headers: { 'retry-after': '1' } },
+      { status: 503, code: 'service_unavailable', headers: { 'retry-after': '4' } },
       { status: 500, code: 'internal_error', headers: {} },
     ]
     await page.route('**/v3/assets', async (route) => {

@@ -84,7 +84,7 @@ const stacks = [
 
 describe('the black-box suite on other stores', () => {
   for (const { name, parts, skip } of isShort ? stacks.slice(0, 1) : stacks) {
-    test(name, { skip }, async (context) => {
+    test(name, { skip, timeout: 1_800_000 }, async (context) => {
       let stores: TestStores = {}
       for (const part of parts) stores = { ...stores, ...(await part(context)) }
       const all = await outcomesOf(stores, files)

@@ -201,13 +201,13 @@ for (const { name, skip, begin, checksChecksums } of servers) {
     test('case 95: never completed: the object and the row go, and complete says that there is none', async () => {
       const bytes = png()
       const options = { ...(await freshBucket(server)), bucket }
-      const env = { ...settingsOf(options), ASSETD_DIRECT_EXPIRY_SECONDS: '2', ASSETD_S3_PREFIX: 'never' }
+      const env = { ...settingsOf(options), ASSETD_DIRECT_EXPIRY_SECONDS: '4', ASSETD_S3_PREFIX: 'never' }
       const first = await startService({ env })
       const announced = await announce(first, { content_type: 'image/png', size_bytes: bytes.length })
       assert.equal((await put(announced, bytes)).status, 200)
       const mine = async () => (await objects()).filter((key) => /^never\/(?!store-id)/.test(key))
       assert.equal((await mine()).length, 1)
-      await sleep(2_200)
+      await sleep(4_200)
       assert.equal((await complete(first, announced.asset_id)).status, 404)
       await first.stop({ keepData: true })
       const second = await startService({ env, dataDir: first.dataDir })

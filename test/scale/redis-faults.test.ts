@@ -46,7 +46,7 @@ async function takeFor(counters: Counters, ms: number): Promise<Waits> {
   return { rounds, ownMs: delay.max / 1e6 }
 }
 
-async function isBack({ redis, told }: Watched, withinMs = 5_000): Promise<void> {
+async function isBack({ redis, told }: Watched, withinMs = 20_000): Promise<void> {
   await eventually(() => {
     assert.equal(redis.isReachable(), true)
     assert.match(told.at(-1) ?? '', /^back: /)
@@ -96,32 +96,38 @@ describe('case 75: faults of Redis', { skip: noRedis }, () => {
     word: RegExp,
     begin: () => Promise<unknown> | unknown,
     end: () => Promise<unknown> | unknown,
-  ) =>
-    it(what, async (context) => {
-      const watched = await openWatched(context, `redis://127.0.0.1:${proxy.port}`)
-      const { redis, counters, told } = watched
-      assert.equal((await counters.take('before', policy)).remaining, 99)
-      try {
-        await begin()
-        assertHardlyWaited(await takeFor(counters, 2_500))
-        assert.equal(redis.isReachable(), false)
-        assert.equal(told.length, 1, told.join('\n'))
-        assert.match(told[0] ?? '', word)
-        assert.match(told[0] ?? '', /^gone: Redis at 127\.0\.0\.1:\d+ .*by each copy alone until it is back$/)
-        assert.equal(
-          (await counters.take('before', policy)).remaining,
-          98,
-          'what was taken before is not forgotten',
-        )
-      } finally {
-        await end()
-      }
-      await isBack(watched)
-      assert.equal(told.length, 2, told.join('\n'))
-      const shared = await openWatched(context, server.url)
-      await counters.take('after', policy)
-      assert.equal((await shared.counters.peek('after', policy)).remaining, 99, 'it is in Redis')
-    })
+  ) => it(what, (context) => onceQuiet(() => fromBeginToEnd(context, word, begin, end)))
+  const fromBeginToEnd = async (
+    context: TestContext,
+    word: RegExp,
+    begin: () => Promise<unknown> | unknown,
+    end: () => Promise<unknown> | unknown,
+  ): Promise<void> => {
+    await server.command('FLUSHALL')
+    const watched = await openWatched(context, `redis://127.0.0.1:${proxy.port}`)
+    const { redis, counters, told } = watched
+    assert.equal((await counters.take('before', policy)).remaining, 99)
+    try {
+      await begin()
+      assertHardlyWaited(await takeFor(counters, 2_500))
+      assert.equal(redis.isReachable(), false)
+      assert.equal(told.length, 1, told.join('\n'))
+      assert.match(told[0] ?? '', word)
+      assert.match(told[0] ?? '', /^gone: Redis at 127\.0\.0\.1:\d+ .*by each copy alone until it is back$/)
+      assert.equal(
+        (await counters.take('before', policy)).remaining,
+        98,
+        'what was taken before is not forgotten',
+      )
+    } finally {
+      await end()
+    }
+    await isBack(watched)
+    assert.equal(told.length, 2, told.join('\n'))
+    const shared = await openWatched(context, server.url)
+    await counters.take('after', policy)
+    assert.equal((await shared.counters.peek('after', policy)).remaining, 99, 'it is in Redis')
+  }
 
   fault(
     'stopped (SIGSTOP): nobody waits longer than 50 ms, and only the first do',
@@ -185,12 +191,12 @@ describe('case 75: faults of Redis', { skip: noRedis }, () => {
     const { redis, told } = await openWatched(context, server.url)
     process.kill(server.pid(), 'SIGSTOP')
     try {
-      await eventually(() => assert.equal(redis.isReachable(), false), 2_000)
+      await eventually(() => assert.equal(redis.isReachable(), false), 10_000)
     } finally {
       process.kill(server.pid(), 'SIGCONT')
     }
-    await eventually(() => assert.equal(redis.isReachable(), true), 3_000)
-    assert.equal(told.length, 2)
+    await eventually(() => assert.equal(redis.isReachable(), true))
+    await eventually(() => assert.match(told.at(-1) ?? '', /^back: /))
   })
 
   it('this process is busy for longer than Redis may take: Redis is not blamed', (context) =>
