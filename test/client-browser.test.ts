@@ -112,8 +112,10 @@ describe('in Chromium', { skip }, () => {
 
     it(`an upload by the ${door} door that is aborted leaves nothing`, async () => {
       const earlier = contentsOf(service.dataDir)
-      const { failed } = await uploadInPage(sizeBytes, 6 * mib)
-      assert.equal(failed?.name, 'AbortError')
+      await line.crawling(async () => {
+        const { failed } = await uploadInPage(sizeBytes, 6 * mib)
+        assert.equal(failed?.name, 'AbortError')
+      })
       await eventually(() => {
         const { blobs, incoming, assets } = contentsOf(service.dataDir)
         assert.deepEqual([blobs, incoming, assets.length], [earlier.blobs, [], earlier.assets.length])

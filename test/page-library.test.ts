@@ -256,6 +256,7 @@ describe('assets on the page, in Chromium', { skip }, () => {
       assert.fail(`no way to ${name}`)
     }
     page.on('filechooser', () => {}) // told of early: it takes the browser a moment to ask us
+    await page.locator('#key:focus').waitFor()
     await page.keyboard.type(service.key)
     await page.keyboard.press('Enter')
     await page.locator('#desk').waitFor()

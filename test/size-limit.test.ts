@@ -215,7 +215,7 @@ test('the boundary’s own bytes are not counted', async () => {
   const contentType = `multipart/form-data; boundary=${long}`
   assert.notEqual(long, boundary)
   await connection.send(uploadHead({ key: service.key, body, contentType }), body)
-  const answer = await connection.answer()
+  const answer = await connection.answer({ withinMs: 60_000 })
   assert.equal(answer.status, 200, answer.body.toString())
   connection.reset()
 })

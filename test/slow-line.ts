@@ -11,6 +11,15 @@ export async function slowLine() {
   return {
     url: toService.url,
     leadTo: toService.leadTo,
+    /** While this runs, it is slow enough for whoever is to do something in the middle, on however busy a machine. */
+    async crawling(work: () => Promise<void>): Promise<void> {
+      for (const one of [toService, toBucket]) one?.pass(1_000)
+      try {
+        await work()
+      } finally {
+        for (const one of [toService, toBucket]) one?.pass(8_000)
+      }
+    },
     /** What makes a service use it. */
     env: { ...(toBucket === null ? {} : { ASSETD_S3_ENDPOINT: toBucket.url }) },
     /** What has passed on the way that the bytes of a door take. */
@@ -23,9 +32,9 @@ export async function slowLine() {
   }
 }
 
-/** Passes on what clients send at about 8 MB a second. */
+/** Passes on what clients send, at about 8 MB a second. */
 async function oneLine() {
-  let [port, bytes] = [0, 0]
+  let [port, bytes, bytesPerMs] = [0, 0, 8_000]
   const server = createServer((client) => {
     const upstream = connect(port, '127.0.0.1')
     const part = (): void => {
@@ -38,7 +47,7 @@ async function oneLine() {
       bytes += slice.length
       upstream.write(slice)
       client.pause()
-      setTimeout(() => client.resume(), slice.length / 8_000)
+      setTimeout(() => client.resume(), slice.length / bytesPerMs)
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -46,6 +55,9 @@ async function oneLine() {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     leadTo(target: number) {
       port = target
+    },
+    pass(perMs: number) {
+      bytesPerMs = perMs
     },
     bytes: () => bytes,
     close: () => server.close(),

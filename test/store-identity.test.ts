@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { createDiskBlobs } from '../src/adapters/disk-blobs.ts'
 import { openSqlite } from '../src/adapters/sqlite.ts'
 import { randomName } from '../src/asset.ts'
+import type { Blobs } from '../src/assets/blobs.ts'
 import { joinStore } from '../src/assets/store-identity.ts'
 import { findBlobStore, insertRecordsId } from '../src/records/blob-store.ts'
 
@@ -77,16 +77,35 @@ test('files that nobody has put a name to are not taken over, but in the folder 
 
 test('what another copy tries a fresh store with, or has stored there just now, does not stop this one', async (context) => {
   const tried = await withBlob(folder(context))
-  const waiting = joinStore(await records(context), tried, shared)
-  await sleep(600)
+  let tell = (): void => {}
+  const seen = new Promise<void>((resolve) => {
+    tell = resolve
+  })
+  const watched: Blobs = {
+    ...tried,
+    async *list() {
+      for await (const names of tried.list()) {
+        if (names.length > 0) tell()
+        yield names
+      }
+    },
+  }
+  const waiting = joinStore(await records(context), watched, shared)
+  await seen
   await tried.remove('abc')
   assert.equal(await waiting, null)
 
   const database = await records(context)
   const used = await withBlob(folder(context))
   const late = joinStore(database, used, shared)
-  await sleep(100)
-  const recordsId = (await findBlobStore(database))?.records_id
+  const recordsId = await context.waitFor(
+    async () => {
+      const id = (await findBlobStore(database))?.records_id
+      assert.ok(id)
+      return id
+    },
+    { timeout: 2_000 }, // what it waits for a name to come is longer
+  )
   await used.identify(`${recordsId}.${randomName()}`)
   assert.equal(await late, null)
 })

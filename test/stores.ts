@@ -46,7 +46,7 @@ export const diskOnly = (why: string): string | false =>
  * How long it may take until what a killed service had under way is taken back: the next start of a service that is alone
  * does it, and one of several waits for the lease to end.
  */
-export const takenBackWithinMs = stores.postgres === undefined ? 0 : 40_000
+export const takenBackWithinMs = stores.postgres === undefined ? 0 : 60_000
 
 /** What a service may hold open to its stores when nothing is under way: both pools, the sockets to S3, and Redis. */
 export const idleConnections =

@@ -319,7 +319,7 @@ export function blobsContract(store: BlobStore): void {
 
 /** What is sent beside the work has come when it has. */
 async function until(check: () => Promise<void>): Promise<void> {
-  for (const endMs = performance.now() + 10_000; ; ) {
+  for (const endMs = performance.now() + 30_000; ; ) {
     try {
       return await check()
     } catch (error) {

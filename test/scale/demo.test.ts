@@ -31,10 +31,12 @@ async function run(
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''
+  let isInterrupted = false
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (piece) => {
       output += piece
-      if (interruptAt !== undefined && output.includes(interruptAt)) child.kill('SIGINT')
+      if (isInterrupted || interruptAt === undefined || !output.includes(interruptAt)) return
+      isInterrupted = child.kill('SIGINT') // once: a second one ends it at once
     })
   const status = await new Promise<number | null>((resolve) => child.once('close', resolve))
   return { status, output, folder }

@@ -144,8 +144,12 @@ describe('through nginx', { skip: noNginx }, () => {
       socket.write(request)
       await new Promise((resolve) => socket.once('close', resolve))
       const id = /x-request-id: (\S+)/i.exec(answer)?.[1] ?? ''
-      await eventually(() => assert.equal(nginx.requests().at(-1)?.request_id, id))
-      assert.equal(nginx.requests().at(-1)?.address, '127.0.0.9')
+      const line = await eventually(() => {
+        const found = nginx.requests().find(({ request_id }) => request_id === id)
+        assert.ok(found)
+        return found
+      })
+      assert.equal(line.address, '127.0.0.9')
       return (await service.logOf(id)).address
     }
     assert.equal(await addressOf([]), '127.0.0.9')
@@ -322,7 +326,7 @@ describe('what nginx sends again', { skip: noNginx }, () => {
       const response = await fetch(nginx.url + path)
       assert.equal(response.status, 503)
       assert.equal(((await response.json()) as { error: { code: string } }).error.code, 'service_unavailable')
-      assert.ok(performance.now() - startMs < 1_000)
+      assert.ok(performance.now() - startMs < 5_000)
     }
   })
 })

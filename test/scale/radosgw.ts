@@ -26,10 +26,10 @@ const run = promisify(execFile)
 
 /**
  * A monitor in its first seconds refuses commands now and then (EPERM, "problem getting command descriptions"), and
- * all that are given here may be given twice: so each is tried again for half a minute.
+ * all that are given here may be given twice: so each is tried again for a minute and a half.
  */
 async function runSoon(cwd: string, program: string, args: string[]): Promise<{ stdout: string }> {
-  const deadlineMs = Date.now() + 30_000
+  const deadlineMs = Date.now() + 90_000
   for (;;) {
     try {
       return await run(program, args, { cwd, timeout: 60_000 })
