@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { createDiskBlobs } from '../adapters/disk-blobs.ts'
+import { storageFault } from '../adapters/disk-sync.ts'
 import { openSqlite } from '../adapters/sqlite.ts'
 import type { Clock } from '../clock.ts'
 import { Fault } from '../errors.ts'
@@ -586,7 +587,9 @@ test('case 73: a release that cannot be written leaves no file open: Node.js end
   reservation.writer.write(Buffer.alloc(600 * 1024))
   await context.waitFor(() => assert.equal(openFilesIn(dir).length, 1), { timeout: 20_000 })
   state.mode = 'fails'
-  await reservation.release()
+  // Case 69: the disk is full, and the database is on it: what was written has to go first, or nothing ever can.
+  const full = storageFault(new Error('ENOSPC'))
+  assert.equal(await reservation.release(full), full)
   assert.deepEqual(openFilesIn(dir), [])
   assert.deepEqual(filesIn('incoming'), [], 'no commit was tried, so nothing can need the bytes')
   assert.equal(await sweepAbandoned(database, blobs, heirs('B')), 1)

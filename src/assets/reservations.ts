@@ -14,6 +14,7 @@ import {
   completePending,
   deletePending,
   fencePending,
+  findPendingOf,
   findPublicFile,
   insertPending,
   renewPending,
@@ -137,23 +138,23 @@ function openReservation(options: ReservationOptions, held: Held, letGo: () => v
   const fence = randomName()
 
   /** Afterwards it can no longer become public, unless it is already. */
-  const fenceOff = async (): Promise<'ours' | 'taken over' | 'committed'> => {
+  const isCommitted = async (): Promise<boolean> => {
     const { written } = await database.write([fencePending(database, held.assetId, held.token, fence)])
-    if (written) return 'ours'
-    return (await findPublicFile(database, held.assetId)) === null ? 'taken over' : 'committed'
+    return !written && (await findPublicFile(database, held.assetId)) !== null
   }
 
+  const isTakenOver = async (): Promise<boolean> => (await findPendingOf(database, held.token)).length === 0
+
   const release = async (cause?: unknown): Promise<unknown> => {
-    const isFenced = commitTried || isFailureOfOurs(cause)
     let reason = cause
-    // The bytes before the row: were the row to go first, a crash in between would leave bytes that nothing names.
+    // The bytes before the row: were the row to go first, a crash in between would leave bytes that nothing names. And
+    // before anything is asked: the database may be on the disk that they fill.
     const takeBack = async (): Promise<void> => {
-      const whose = isFenced ? await fenceOff() : 'ours'
-      if (whose === 'committed') return
-      if (whose === 'taken over' && isFailureOfOurs(cause)) reason = takenOver()
+      if (commitTried && (await isCommitted())) return
       await writer.discard()
+      if (!commitTried && isFailureOfOurs(cause) && (await isTakenOver())) reason = takenOver()
       const free = held.key === null ? [] : [freeKey(database, held.key, held.token)]
-      await database.write([deletePending(database, held.assetId, isFenced ? fence : held.token), ...free])
+      await database.write([deletePending(database, held.assetId, commitTried ? fence : held.token), ...free])
     }
     try {
       await takeBack()
