@@ -133,7 +133,7 @@ export function createUpload(request: Request, reach = (url: string): string => 
     })
   }
 
-  /** The upload would end by itself at its expiry; this frees its bytes now. Not there: its PUT may just be ending. */
+  /** The upload would end by itself at its expiry; this frees its bytes now. */
   async function cancel(assetId: string): Promise<void> {
     // 409 while the service is still at it: once that is over, whatever it has become can be deleted.
     for (const ms of [0, 100, 300, 600, 1_000, 2_000, 4_000, 8_000, 15_000]) {
@@ -146,7 +146,7 @@ export function createUpload(request: Request, reach = (url: string): string => 
         })
         return
       } catch (error) {
-        if (!(error instanceof AssetdError) || ![404, 409].includes(error.status ?? 0)) return
+        if (!(error instanceof AssetdError) || error.status !== 409) return
       }
     }
   }

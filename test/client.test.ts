@@ -370,8 +370,10 @@ describe('with a server that fails', () => {
       )
     }
     serve(ticket, says(403, 'forbidden'), says(404, 'asset_not_found'), says(404, 'asset_not_found'))
+    const startMs = performance.now()
     const never = client(1).upload(new Blob([new Uint8Array(100)]), { door: 'direct' })
     await assert.rejects(never, refusal('forbidden', 403), 'what was refused first, where nothing had come')
+    assert.ok(performance.now() - startMs < 10_000, 'and at once: there is nothing to take back')
   })
 
   it('says what a bucket refused the bytes for, and tries again where it only waited in vain', async () => {

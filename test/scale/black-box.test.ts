@@ -20,8 +20,7 @@ import { noVersitygw, startVersitygw } from './versitygw.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-const inShort =
-  /\/(batches|contract|direct-uploads|files|library|limits|multipart-door|resolve|zero-character)\.test\.ts$/
+const inShort = /\/(batches|direct-uploads|files|library|multipart-door|resolve|zero-character)\.test\.ts$/
 
 /** All that start a service. */
 const files = ['test', 'test/clients', 'test/media']
