@@ -7,9 +7,8 @@ import { ListObjectsV2Command } from '@aws-sdk/client-s3'
 import { type Announced, announce, call, complete } from '../api.ts'
 import { mp4, png, samples } from '../media/samples.ts'
 import { eventually, type RunningService, startService } from '../service.ts'
-import { noRadosgw, startRadosgw } from './radosgw.ts'
 import { clientOf, freshBucket, type S3Server, settingsOf } from './s3.ts'
-import { noVersitygw, startVersitygw } from './versitygw.ts'
+import { s3Servers } from './s3-servers.ts'
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
@@ -23,12 +22,8 @@ async function put(
   return { status: response.status, body: await response.text() }
 }
 
-const servers = [
-  { name: 'versitygw', skip: noVersitygw, begin: () => startVersitygw(), checksChecksums: true },
-  { name: 'radosgw', skip: noRadosgw, begin: startRadosgw, checksChecksums: false },
-]
-
-for (const { name, skip, begin, checksChecksums } of servers) {
+for (const { name, skip, begin } of s3Servers()) {
+  const checksChecksums = name === 'versitygw'
   describe(`direct uploads to a bucket of ${name}`, { skip }, () => {
     let server: S3Server
     let service: RunningService

@@ -8,7 +8,7 @@ import { type RunningService, startService, upload } from '../service.ts'
 import { freshBucket, type S3Server, settingsOf } from './s3.ts'
 import { s3Servers } from './s3-servers.ts'
 
-const servers = s3Servers({ inShort: 'one' })
+const servers = s3Servers()
 
 /** What differs by nature: when, which, and where. */
 const own = ['date', 'x-request-id', 'last-modified', 'content-disposition', 'keep-alive', 'connection']

@@ -11,7 +11,7 @@ import { startService } from '../service.ts'
 import { clientOf, freshBucket, type S3Server, settingsOf } from './s3.ts'
 import { s3Servers } from './s3-servers.ts'
 
-const servers = s3Servers({ inShort: 'one' })
+const servers = s3Servers()
 
 /** As docs/s3.md has it. */
 async function allow(

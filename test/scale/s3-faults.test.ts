@@ -21,7 +21,7 @@ import { s3Servers } from './s3-servers.ts'
 const MiB = 1024 * 1024
 
 /** As long as a test can wait for. */
-const brief = { connectMs: 500, attemptMs: 1_500, callMs: 6_000, idleMs: 1_000 }
+const brief = { connectMs: 500, attemptMs: 1_500, callMs: 4_500, idleMs: 1_000 }
 
 const isPut = ({ method, url }: IncomingMessage): boolean => method === 'PUT' && !url?.includes('store-id')
 const isPart = (request: IncomingMessage): boolean =>
@@ -40,7 +40,7 @@ const always =
   (request: IncomingMessage): Fate =>
     isMeant(request) ? fate : 'pass'
 
-const servers = s3Servers({ inShort: 'one' })
+const servers = s3Servers()
 
 for (const { name, skip, begin } of servers) {
   describe(name, { skip }, () => {

@@ -33,7 +33,7 @@ async function refused(options: S3Options, why: RegExp): Promise<void> {
   assert.ok(performance.now() - started < 15_000)
 }
 
-const servers = s3Servers({ inShort: 'one' })
+const servers = s3Servers()
 
 for (const { name, skip, begin } of servers) {
   describe(name, { skip }, () => {

@@ -6,14 +6,13 @@ import { noVersitygw, startVersitygw } from './versitygw.ts'
 
 type Kind = { name: string; skip: string | false; begin(): Promise<S3Server> }
 
-/** @param inShort in the short form: on both too, or on the one that starts in no time */
-export function s3Servers({ inShort }: { inShort: 'both' | 'one' }): Kind[] {
-  const isLeftOut = isShort && inShort === 'one'
+/** In the short form the one that starts in no time. */
+export function s3Servers(): Kind[] {
   return [
     { name: 'versitygw', skip: noVersitygw, begin: () => startVersitygw() },
     {
       name: 'radosgw',
-      skip: isLeftOut ? 'the short form runs this on versitygw alone' : noRadosgw,
+      skip: isShort ? 'the short form runs this on versitygw alone' : noRadosgw,
       begin: startRadosgw,
     },
   ]

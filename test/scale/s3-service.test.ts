@@ -33,7 +33,7 @@ function sound(bytes: number): Buffer {
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
-const servers = s3Servers({ inShort: 'one' })
+const servers = s3Servers()
 
 for (const { name, skip, begin } of servers) {
   describe(`the service on a bucket of ${name}`, { skip }, () => {
