@@ -25,10 +25,13 @@ const step = (text: string): void =>
   say(`${`${((performance.now() - startMs) / 1000).toFixed(1)} s`.padStart(7)}  ${text}`)
 
 const undo: (() => Promise<void>)[] = []
-let isStopping = false
-async function stopAll(): Promise<void> {
-  if (isStopping) return
-  isStopping = true
+let stopping: Promise<void> | null = null
+/** Whoever asks waits for the same end: a signal may come while all is being stopped. */
+function stopAll(): Promise<void> {
+  stopping ??= stopEach()
+  return stopping
+}
+async function stopEach(): Promise<void> {
   for (const one of undo.toReversed())
     await one().catch((error) => say(`could not be stopped: ${error.message}`))
 }

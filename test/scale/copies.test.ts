@@ -88,12 +88,13 @@ describe('copies of the service', { skip: noPostgres, concurrency: false }, () =
 
   test('case 54: a copy that is killed in the middle: 409 until its lease ends, then another takes the key, and what is left goes', async (context) => {
     const copies = await fresh(context)
-    const [one, two] = [await copies.start(), await startIn(context, copies)]
+    const lease = { ASSETD_IDEMPOTENCY_LEASE_SECONDS: '12' }
+    const [one, two] = [await copies.start(lease), await startIn(context, copies, lease)]
     const sent = newUpload()
     const lost = await beginUpload(copies, one, sent)
     await one.stop({ keepData: true, signal: 'SIGKILL' })
     assert.equal(await statusOf(two, sent.key, sent.file), 409)
-    await eventually(async () => assert.equal((await send(two, sent))?.status, 200))
+    await eventually(async () => assert.equal((await send(two, sent))?.status, 200), 40_000)
     lost.reset()
     await assertWhole(copies, two, [sent])
   })

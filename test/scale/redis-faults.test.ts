@@ -238,21 +238,22 @@ describe('case 75: faults of Redis', { skip: noRedis }, () => {
     assert.ok(grown < 64 * 1024 * 1024, `${grown} bytes`)
   })
 
-  it('two requests of one moment, such as those of a key and of its token, are one round trip', async (context) => {
-    const { counters } = await openWatched(context, `redis://127.0.0.1:${proxy.port}`)
-    await counters.take('a', policy)
-    const pieces: string[] = []
-    proxy.onSent = (data) => {
-      pieces.push(data.toString('latin1'))
-      return false
-    }
-    try {
-      await Promise.all([counters.take('key:a', policy), counters.take('token:b', policy)])
-    } finally {
-      proxy.onSent = undefined
-    }
-    const own = pieces.filter((piece) => piece.includes('key:a') || piece.includes('token:b'))
-    assert.equal(own.length, 1)
-    assert.ok(own[0]?.includes('token:b'))
-  })
+  it('two requests of one moment, such as those of a key and of its token, are one round trip', (context) =>
+    onceQuiet(async () => {
+      const { counters } = await openWatched(context, `redis://127.0.0.1:${proxy.port}`)
+      await counters.take('a', policy)
+      const pieces: string[] = []
+      proxy.onSent = (data) => {
+        pieces.push(data.toString('latin1'))
+        return false
+      }
+      try {
+        await Promise.all([counters.take('key:a', policy), counters.take('token:b', policy)])
+      } finally {
+        proxy.onSent = undefined
+      }
+      const own = pieces.filter((piece) => piece.includes('key:a') || piece.includes('token:b'))
+      assert.equal(own.length, 1)
+      assert.ok(own[0]?.includes('token:b'))
+    }))
 })

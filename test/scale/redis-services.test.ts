@@ -10,6 +10,16 @@ import { wav } from '../media/samples.ts'
 import { contentsOf, eventually, type RunningService, startService, upload } from '../service.ts'
 import { noRedis, type RedisServer, startRedis } from './redis.ts'
 
+/** What comes before has to have that status; on a slow machine the bucket fills a little meanwhile. */
+async function untilRefused(ask: () => Promise<Response>, before = 200): Promise<Response> {
+  for (let times = 0; times < 300; times++) {
+    const answer = await ask()
+    if (answer.status === 429) return answer
+    assert.equal(answer.status, before)
+  }
+  throw new Error('nobody was refused')
+}
+
 describe('two services and one Redis', { skip: noRedis }, () => {
   let server: RedisServer
   before(async () => {
@@ -62,7 +72,7 @@ describe('two services and one Redis', { skip: noRedis }, () => {
         () => null,
         (error) => ({ error }),
       )
-      await sleep(100) // a line of the log may come after the answer
+      await sleep(outcome === null ? 100 : 2_000) // a line of the log may come after the answer
       if (told() === before || tries === 5) {
         if (outcome !== null) throw outcome.error
         return
@@ -83,8 +93,7 @@ describe('two services and one Redis', { skip: noRedis }, () => {
       const most = 40 + ((performance.now() - startMs) / 1_000) * (40 / 60)
       assert.ok(passed.length >= 40 && passed.length <= most, `${passed.length} passed`)
       for (const service of both) {
-        const last = await me(service)
-        assert.equal(last.status, 429)
+        const last = await untilRefused(() => me(service))
         const wait = last.headers.get('retry-after') ?? ''
         assert.match(wait, /^[1-9]\d*$/)
         await sleep(Number(wait) * 1000)
@@ -129,14 +138,14 @@ describe('two services and one Redis', { skip: noRedis }, () => {
   it('addresses that guess are counted together too, and take nothing from good credentials', async (context) => {
     const both = [await start(context, '1000/min'), await start(context, '1000/min')]
     await undisturbed(both, async () => {
-      const statuses: number[] = []
-      for (let times = 0; times < 64; times++) {
-        const { url } = both[times % 2] as RunningService
-        const headers = { 'x-api-key': `guess-${times}` }
-        statuses.push((await fetch(`${url}/v3/users/me`, { headers })).status)
-      }
-      assert.deepEqual(new Set(statuses.slice(0, 60)), new Set([401]))
-      assert.equal(statuses.at(-1), 429)
+      const startMs = performance.now()
+      let guesses = 0
+      await untilRefused(() => {
+        const { url } = both[guesses % 2] as RunningService
+        return fetch(`${url}/v3/users/me`, { headers: { 'x-api-key': `guess-${guesses++}` } })
+      }, 401)
+      const most = 61 + (performance.now() - startMs) / 1_000
+      assert.ok(guesses > 60 && guesses <= most, `${guesses} guesses`)
       for (const service of both) assert.equal((await me(service)).status, 200)
     })
   })

@@ -130,7 +130,7 @@ for (const { name, skip, begin } of servers) {
         await assert.rejects(stored(lost, Buffer.from('x')), isUnavailable)
         await assert.rejects(lost.open(randomName()), isUnavailable)
         await assert.rejects(lost.assertUsable(), isUnavailable)
-        assert.ok(performance.now() - started < 15_000)
+        assert.ok(performance.now() - started < 25_000)
       }
       const client = clientOf(server.port)
       await client.send(new DeleteBucketCommand({ Bucket: options.bucket }))
@@ -167,8 +167,10 @@ for (const { name, skip, begin } of servers) {
       await eventually(() => blobs.assertUsable())
       assert.ok((await bytesOf(blobs, key))?.equals(bytes))
       // What was sent to it meanwhile may have landed after we removed it: an orphan at most, and no more than that.
-      for (const left of await keysIn(blobs)) if (left !== key) await blobs.remove(left)
-      assert.deepEqual(await keysIn(blobs), [key])
+      await eventually(async () => {
+        for (const left of await keysIn(blobs)) if (left !== key) await blobs.remove(left)
+        assert.deepEqual(await keysIn(blobs), [key])
+      })
     })
 
     it('case 78: a PUT that is given up and lands later is an orphan, never under a key that is used again', async ({
