@@ -74,9 +74,7 @@ describe('beside a running service', () => {
     assert.equal(await uploadWith(String(key.key)), 200)
 
     assert.equal(run('keys', 'revoke', String(key.key_id)).status, 0)
-    const revokedAt = performance.now()
-    assert.equal(await uploadWith(String(key.key)), 401)
-    assert.ok(performance.now() - revokedAt < 10_000)
+    assert.equal(await uploadWith(String(key.key)), 401, 'at the first try')
 
     const again = run('keys', 'revoke', String(key.key_id))
     assert.equal(again.status, 1)

@@ -61,13 +61,7 @@ export async function sweepDirectUploads(door: DirectDoor): Promise<void> {
  *   `service_unavailable`
  */
 export async function removeAsset(door: DirectDoor, workspace: string, assetId: string): Promise<void> {
-  if (await deleteAsset(door, workspace, assetId)) return
-  try {
-    await cancel(door, workspace, assetId)
-  } catch (error) {
-    // It may have been completed between the two.
-    if (!(await deleteAsset(door, workspace, assetId))) throw error
-  }
+  if (!(await deleteAsset(door, workspace, assetId))) await cancel(door, workspace, assetId)
 }
 
 async function cancel(door: DirectDoor, workspace: string, assetId: string): Promise<void> {
@@ -77,6 +71,8 @@ async function cancel(door: DirectDoor, workspace: string, assetId: string): Pro
   ])
   if (!taken.written) {
     const upload = await findDirectUpload(door.database, assetId)
+    // It may have become an asset since that was looked for.
+    if (upload?.state === 'completed' && (await deleteAsset(door, workspace, assetId))) return
     const isOpen = upload?.state === 'pending_upload' || upload?.state === 'processing'
     throw isOpen && upload.workspace === workspace ? busy() : assetNotFound()
   }

@@ -118,9 +118,10 @@ export function databaseContract(engine: Engine): void {
   })
 
   it('hundreds of batches at once: each is decided by itself', async (_, database) => {
-    // What waits for one of ten connections waits for five seconds at most, on whatever disk.
+    // What waits for one of PostgreSQL's ten connections waits for five seconds at most, on whatever disk.
+    const count = engine.name === 'PostgreSQL' ? 300 : 1_000
     const outcomes = await Promise.all(
-      Array.from({ length: 300 }, (_none, index) => {
+      Array.from({ length: count }, (_none, index) => {
         const id = String(Math.floor(index / 2)).padStart(4, '0')
         const insert = insertApiKey(database, keyRow(id))
         // The even ones insert and revoke; the odd ones revoke the same key, which they see revoked or not at all.
@@ -133,7 +134,7 @@ export function databaseContract(engine: Engine): void {
     for (const [index, outcome] of outcomes.entries())
       assert.deepEqual(outcome, index % 2 === 0 ? { written: true } : { written: false, failedStep: 1 })
     const rows = await listApiKeys(database)
-    assert.equal(rows.length, 150)
+    assert.equal(rows.length, count / 2)
     assert.ok(rows.every((row) => row.revoked_at_ms === 1))
   })
 

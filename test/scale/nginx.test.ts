@@ -322,11 +322,16 @@ describe('what nginx sends again', { skip: noNginx }, () => {
     const nginx = await startNginx(await freePort(), [await freePort(), await freePort()])
     context.after(() => nginx.stop())
     for (const path of ['/readyz', '/v3/users/me', '/files/a.png']) {
-      const startMs = performance.now()
-      const response = await fetch(nginx.url + path)
-      assert.equal(response.status, 503)
-      assert.equal(((await response.json()) as { error: { code: string } }).error.code, 'service_unavailable')
-      assert.ok(performance.now() - startMs < 5_000)
+      const waits: number[] = []
+      for (let times = 0; times < 3; times++) {
+        const startMs = performance.now()
+        const response = await fetch(nginx.url + path)
+        assert.equal(response.status, 503)
+        const { error } = (await response.json()) as { error: { code: string } }
+        assert.equal(error.code, 'service_unavailable')
+        waits.push(performance.now() - startMs)
+      }
+      assert.ok(Math.min(...waits) < 1_000, `${waits.map(Math.round)} ms`)
     }
   })
 })

@@ -38,7 +38,7 @@ export async function startProxy(targetPort: number): Promise<Proxy> {
     client.on('data', (data: Buffer) => {
       if (proxy.onSent?.(data)) {
         isDeaf = true
-        setTimeout(end, 1_000) // time enough for the server to do what it was asked
+        setTimeout(end, 2_000) // time enough for the server to do what it was asked
       }
       later(() => target.write(data))
     })

@@ -157,11 +157,14 @@ describe('two services and one Redis', { skip: noRedis }, () => {
     const before = toldOf(service).length
     process.kill(server.pid(), 'SIGSTOP')
     try {
+      const waits: number[] = []
       for (let times = 0; times < 4; times++) {
         const startMs = performance.now()
         assert.equal((await upload(service, wav())).status, 200)
-        assert.ok(performance.now() - startMs < 5_000)
+        waits.push(performance.now() - startMs)
       }
+      // One may have met a pause of the disk.
+      assert.ok(waits.filter((ms) => ms >= 1_000).length <= 1, `${waits.map(Math.round)} ms`)
       assert.equal((await upload(service, wav())).status, 429, 'what was used up before counts')
       const { status, checks } = await ready(service)
       assert.deepEqual([status, checks.counters], ['degraded', 'unreachable'])

@@ -162,7 +162,7 @@ for (const { name, skip, begin } of servers) {
       const ms = performance.now() - started
       for (const pid of server.processes()) process.kill(pid, 'SIGCONT')
       assert.ok(asked.every((one) => one.status === 'rejected' && isUnavailable(one.reason)))
-      assert.ok(ms < 15_000, `${ms} ms`)
+      assert.ok(ms < 12_000, `${ms} ms`)
       await writer.discard()
       await eventually(() => blobs.assertUsable())
       assert.ok((await bytesOf(blobs, key))?.equals(bytes))
